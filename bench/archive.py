@@ -41,13 +41,17 @@ def run(folder: Path, out: Path, *, workers: int, cores: set[int]) -> float:
     """Count the videos of a folder; return the frames per second."""
     confine: Callable[[], None] = lambda: os.sched_setaffinity(0, cores)  # noqa: E731 - for the type
     begin = time.perf_counter()
-    subprocess.run(  # noqa: S603 - our own command
+    ended = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "beeagent", "archive", folder, "--out", out, "--workers", str(workers)],
-        check=True,
-        stderr=subprocess.DEVNULL,
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=confine,
     )
     seconds = time.perf_counter() - begin
+    if ended.returncode:
+        reason = ended.stderr.strip().rpartition("\n")[2] or f"ended with code {ended.returncode}"
+        sys.exit(f"beeagent archive: {reason.removeprefix('Error: ')}")
     frames = 0
     for path in out.glob("*.csv"):
         with path.open(encoding="utf-8", newline="") as file:

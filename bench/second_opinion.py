@@ -161,7 +161,7 @@ def _figures(edge: Edge, answers: Mapping[int, Detections], sent: frozenset[int]
     ]
     matches = coco_metrics(edge.dataset, detections).matches
     hits = sum(int(match.hits.sum()) for match in matches)
-    truths = sum(len(match.found_at) for match in matches)
+    truths = sum(len(match.matched_confidence) for match in matches)
     return hits / max(1, sum(int(match.scored.sum()) for match in matches)), hits / truths
 
 

@@ -1,4 +1,4 @@
-"""The public API: its names and signatures. A change here is one that users notice: it belongs in the changelog."""
+"""Names and signatures of the public API. A change here needs a line in the changelog."""
 
 import inspect
 import re
@@ -139,7 +139,7 @@ def test_import_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines() == ["{'beeagent'}", "False"]
 
 
-def test_version_is_that_of_changelog_and_component_guide() -> None:
+def test_version_matches_changelog_and_component_guide() -> None:
     root = Path(__file__).parents[1]
     newest = re.search(r"^## ([\d.]+) ", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest is not None

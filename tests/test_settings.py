@@ -1,4 +1,4 @@
-"""Settings come from four places, in one order, and an error names the place of the mistake."""
+"""Settings come from four sources with a fixed precedence, and an error names the source."""
 
 import contextlib
 import json
@@ -266,7 +266,7 @@ def test_toml_that_exhausts_its_parser_is_refused(text: str, tmp_path: Path) -> 
         ("device", "a/b", "give 1 to 64 characters, without / + #"),
     ],
 )
-def test_errors_say_what_is_allowed(key: str, value: str, words: str) -> None:
+def test_errors_list_the_allowed_values(key: str, value: str, words: str) -> None:
     with pytest.raises(InputError, match=re.escape(words)):
         load_settings({key: value}, config=None)
 

@@ -63,7 +63,7 @@ def _options() -> dict[str, Any]:
     return {option.name: option for option in typer.main.get_command(build_app()).params if option.name is not None}
 
 
-def test_every_setting_has_an_option_with_its_description_or_says_why_not() -> None:
+def test_every_setting_has_an_option_or_a_reason_for_none() -> None:
     options = _options()
     for name, setting in settings_by_name().items():
         assert setting.field.description, name

@@ -1,13 +1,16 @@
-"""The guard against unforeseen exceptions in threads, and the priority of threads that feed the model."""
+"""The guard against unforeseen exceptions in threads, the priority of those that feed the model, and the backoff."""
 
 import os
+import random
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from beeagent.threads import ThreadFailedError, ThreadGuard, lower_thread_priority
+from beeagent.threads import Backoff, ThreadFailedError, ThreadGuard, lower_thread_priority
+from hypothesis import given
+from hypothesis import strategies as st
 from support.beeagent_process import running_agent, tiny_model
 
 
@@ -46,7 +49,7 @@ def test_exception_of_the_body_comes_first(caplog: pytest.LogCaptureFixture) -> 
     assert len(caplog.records) == 1
 
 
-def test_system_exit_of_thread_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+def test_system_exit_of_a_thread_is_not_a_failure(caplog: pytest.LogCaptureFixture) -> None:
     with ThreadGuard(pytest.fail):
         _run(sys.exit)
     assert caplog.records == []
@@ -135,3 +138,30 @@ def test_agent_at_the_lowest_priority_processes_frames(tmp_path: Path) -> None:
     ) as agent:  # fmt: skip
         assert len(agent.messages(3)) == 3
         assert agent.end() == 0, agent.errors
+
+
+@given(st.floats(0.01, 10), st.floats(1, 100), st.integers(0, 2**32))
+def test_waits_double_up_to_maximum_and_keep_at_least_half(first: float, factor: float, seed: int) -> None:
+    backoff = Backoff(first=first, longest=first * factor, rng=random.Random(seed))  # noqa: S311 - repeatable
+    for attempt in range(12):
+        ceiling = min(first * 2**attempt, first * factor)
+        assert ceiling / 2 <= backoff.next() <= ceiling * (1 + 1e-9)
+
+
+def test_waits_have_jitter() -> None:
+    waits = {Backoff(first=1, longest=1).next() for _ in range(20)}
+    assert len(waits) > 10
+
+
+def test_reset_starts_with_first_wait() -> None:
+    backoff = Backoff(first=1, longest=64)
+    for _ in range(6):
+        backoff.next()
+    backoff.reset()
+    assert backoff.next() <= 1
+
+
+@pytest.mark.parametrize(("first", "longest"), [(0, 1), (-1, 1), (2, 1)])
+def test_invalid_ranges_are_rejected(first: float, longest: float) -> None:
+    with pytest.raises(ValueError, match="first"):
+        Backoff(first=first, longest=longest)

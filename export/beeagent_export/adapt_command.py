@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 from beeagent.errors import BeeagentError
-from beeagent_models.datasets import Division
+from beeagent_models.datasets import Split
 from beeagent_models.evaluation import Evaluation
 from beeagent_models.training.command import training_report
 from rich.console import Console
@@ -34,15 +34,15 @@ def run_adapt(options: AdaptationOptions, *, verbose: bool) -> None:
     report_path = options.out.with_name(f"{options.out.name}.report.json") if options.out.name else options.out
     refuse_unwritable(report_path, what="report")
     adaptation = Adaptation(options)
-    division = adaptation.division
-    Console(stderr=True).print(_describe_division(division), highlight=False, soft_wrap=True)
+    split = adaptation.split
+    Console(stderr=True).print(_describe_split(split), highlight=False, soft_wrap=True)
     with training_report(adaptation.run) as report:
         checkpoint = adaptation.train(report)
     with export_progress() as progress, contextlib.nullcontext() if verbose else hidden_native_output():
         comparisons = adaptation.compare(checkpoint, progress)
     with atomic_files({report_path: _report(adaptation, options, comparisons)}):
         released = adaptation.release(comparisons)
-    Console(width=None if sys.stdout.isatty() else _TABLE_WIDTH).print(_table(division, comparisons))
+    Console(width=None if sys.stdout.isatty() else _TABLE_WIDTH).print(_table(split, comparisons))
     for comparison in comparisons:
         if not comparison.adapted.point.floors_kept:
             typer.echo(f"the threshold of {comparison.out}: {comparison.adapted.point.chosen_by}")
@@ -54,19 +54,19 @@ def run_adapt(options: AdaptationOptions, *, verbose: bool) -> None:
         raise BeeagentError(f"{'; '.join(rejected)}; label more images of more series, or train longer")
 
 
-def _describe_division(division: Division) -> str:
-    train, held_back = division.train, division.held_back
+def _describe_split(split: Split) -> str:
+    train, held_back = split.train, split.held_back
     counts = f"{len(train.images)} training images, {len(held_back.images)} held back"
-    if division.series is None:
+    if split.series is None:
         return (
             f"{counts}: all images are of one series, so its last ones are held back; they resemble the training "
             "images, so expect lower metrics on other days"
         )
-    return f"{counts}, from {division.series} series that are not trained on"
+    return f"{counts}, from {split.series} series that are not trained on"
 
 
-def _table(division: Division, comparisons: Sequence[Comparison]) -> Table:
-    images = division.held_back.images
+def _table(split: Split, comparisons: Sequence[Comparison]) -> Table:
+    images = split.held_back.images
     boxes = sum(len(image.boxes) for image in images)
     few = "; too few boxes for a reliable comparison" if boxes < _FEW_BOXES else ""
     table = Table(title=f"int8, on {len(images)} held-back images with {boxes} boxes{few}", title_justify="left")
@@ -88,14 +88,14 @@ def _cells(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def _report(adaptation: Adaptation, options: AdaptationOptions, comparisons: Sequence[Comparison]) -> str:
-    division = adaptation.division
+    split = adaptation.split
     return as_json(
         {
             "base": adaptation.base.name,
-            "data": division.train.name,
-            "train": [image.path.name for image in division.train.images],
-            "held_back": [image.path.name for image in division.held_back.images],
-            "series_held_back": division.series,
+            "data": split.train.name,
+            "train": [image.path.name for image in split.train.images],
+            "held_back": [image.path.name for image in split.held_back.images],
+            "series_held_back": split.series,
             "precision_floor": options.precision_floor,
             "models": [comparison.to_json() for comparison in comparisons],
         }

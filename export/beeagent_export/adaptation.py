@@ -141,19 +141,19 @@ class Adaptation:
         sources = map(parse_source, options.data)
         own = [read_dataset(path, labels=labels, label_attribute=options.attribute) for path, labels in sources]
         fraction, pattern = options.held_back, options.series
-        self.division = hold_back(merge_datasets(own), fraction=fraction, seed=options.seed, pattern=pattern)
+        self.split = hold_back(merge_datasets(own), fraction=fraction, seed=options.seed, pattern=pattern)
         """The user's images, split into training and held-back images."""
         self.base = options.base or released_checkpoint()
         """Initial checkpoint."""
         self._also = tuple(part for text in options.also for part in read_training_sets(text))
-        for part, name in ((self.division.train, "training"), (self.division.held_back, "held-back")):
+        for part, name in ((self.split.train, "training"), (self.split.held_back, "held-back")):
             if not any(len(image.boxes) for image in part.images):
                 raise InputError(
                     f"{part.name}: none of the {len(part.images)} {name} images has a box: give more labelled "
                     "images, or another --seed"
                 )
         self._config: EfficientDetConfig = read_config(self.base)
-        for dataset in (self.division.train, *(part.dataset for part in self._also)):
+        for dataset in (self.split.train, *(part.dataset for part in self._also)):
             with_labels(dataset, self._config.labels)
         own_size = (self._config.input_size, self._config.input_size)
         self._sizes = tuple(dict.fromkeys((own_size, *options.input_sizes)))
@@ -170,12 +170,12 @@ class Adaptation:
         """
         options, config = self._options, self._config
         side = max(64, round(_IMAGE_SHARE * config.input_size / _IMAGE_MULTIPLE) * _IMAGE_MULTIPLE)
-        held_back = self.division.held_back
+        held_back = self.split.held_back
         validation = replace(held_back, name="held_back", images=spread(held_back.images, _VALIDATED_IMAGES))
         length: dict[str, Any] = {"steps": options.steps} if options.steps else {"minutes": options.minutes}
         return train(
             TrainingOptions(
-                sets=(TrainingSet(dataset=self.division.train), *self._also),
+                sets=(TrainingSet(dataset=self.split.train), *self._also),
                 validation=(validation,),
                 labels=config.labels,
                 out=self.run,
@@ -193,7 +193,7 @@ class Adaptation:
                 pasted=0.15,
                 scenes=80,
                 backgrounds=40,
-                sizes=_common_sizes(self.division.train, self._sizes),
+                sizes=_common_sizes(self.split.train, self._sizes),
                 validate_every=300,
                 save_every=50,
                 workers=options.workers,
@@ -249,8 +249,8 @@ class Adaptation:
             version="0.1.0",
             licence="NOASSERTION",
             precisions=(Precision.INT8,),
-            calibrate=self.division.train,
-            validate=(self.division.held_back,),
+            calibrate=self.split.train,
+            validate=(self.split.held_back,),
             # The comparison is between int8 models, so it includes the loss by quantization.
             max_drop=100.0,
             choice=ThresholdChoice(precision_floor=options.precision_floor),

@@ -155,7 +155,7 @@ def _calibrate_confidence(
     evaluation = measure_model(model, source.heads, without_floors, images=(), validation=data, step=step).evaluation
     if evaluation is None:
         raise RuntimeError("the float source was not evaluated")
-    confidences, correct = scored_detections(evaluation.found, evaluation.metrics.matches)
+    confidences, correct = scored_detections(evaluation.detections, evaluation.metrics.matches)
     scaling = fit_platt(confidences, correct)
     confidence = ConfidenceCalibration(
         scaling=scaling,

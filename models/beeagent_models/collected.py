@@ -1,4 +1,4 @@
-"""Frames that `beeagent --collect` kept, with the boxes of the cloud model and the edge model, and their review."""
+"""Reads and reviews the frames of `beeagent --collect` with the boxes of cloud model and edge model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,30 +26,30 @@ from beeagent_models.datasets import (
     parse_row,
     strict,
 )
-from beeagent_models.drawing import ContactSheet, draw_truth, fitted, prepare_output, write_image
+from beeagent_models.drawing import ContactSheet, draw_truth, fit_square, prepare_output, write_image
 from beeagent_models.evaluation.coco_metrics import ImageMatches, coco_metrics
 
 
-class _Seen(BaseModel):
+class _EdgeObject(BaseModel):
     confidence: float = Field(ge=0, le=1)
     above_threshold: bool = Field(alias="told")
 
 
 class _Metadata(BaseModel):
-    objects: list[_Seen]
+    objects: list[_EdgeObject]
     captured_at: str = Field(alias="creation-date")
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """Frames with results of both models.
+    """Frames with the results of both models.
 
     Attributes:
-        dataset: the frames, with what the cloud model saw as their labels.
-        edge: what the edge model saw in each, as far as it counts.
-        captured_at: when each was taken, RFC 3339.
-        matches: what the edge model's detections are by the cloud model's: hits, or seen by the edge model alone.
-        left_out: frames whose image is gone or whose line is not whole, as while an agent is collecting.
+        dataset: the frames, with the cloud model's detections as labels.
+        edge: detections of the edge model in each frame at the threshold.
+        captured_at: capture time of each frame, RFC 3339.
+        matches: matches of the edge model's detections with the cloud model's.
+        left_out: number of frames with a missing image or an incomplete line, as while an agent is collecting.
     """
 
     dataset: Dataset
@@ -71,15 +71,14 @@ class _Kept:
 
 
 def read_collected(folder: Path, *, threshold: float | None = None) -> Collected:
-    """Read a folder that `beeagent --collect` fills; it may do so meanwhile.
+    """Read a folder of `beeagent --collect`, which may still be running.
 
     Args:
-        folder: with `output.manifest`.
-        threshold: confidence from which a detection of the edge model counts, 0 to 1; None for those that counted
-            on the device.
+        folder: folder with `output.manifest`.
+        threshold: minimum confidence of the edge model's detections, 0 to 1; None for the threshold on the device.
 
     Raises:
-        InputError: it is none, a line or an image is defective, or nothing was kept yet.
+        InputError: the folder has no manifest or no frame, or a line or an image is defective.
     """
     manifest = folder / MANIFEST
     if not manifest.is_file():
@@ -107,7 +106,7 @@ def read_collected(folder: Path, *, threshold: float | None = None) -> Collected
 
 def _read(text: bytes, where: str, *, beside: Path) -> _Kept | None:
     if not text.endswith(b"\n"):
-        return None  # just being written, or cut off by a crash
+        return None  # incomplete: being written, or truncated by a crash
     cloud = parse_line(text, where=where, attribute=CLOUD_ATTRIBUTE)
     edge = parse_line(text, where=where, attribute=EDGE_ATTRIBUTE)
     key = f"{EDGE_ATTRIBUTE}-metadata"
@@ -121,41 +120,41 @@ def _read(text: bytes, where: str, *, beside: Path) -> _Kept | None:
     try:
         path = find_image_file(cloud.source_ref, beside=beside, where=where)
     except InputError:
-        return None  # the oldest go when there is no room
+        return None  # the agent removes the oldest images when the limit is reached
     return _Kept(path, cloud, edge, metadata)
 
 
 def _detections(kept: _Kept, size: tuple[int, int], labels: tuple[str, ...], threshold: float | None) -> Detections:
-    line, seen = kept.edge, kept.metadata.objects
-    counted = [
+    line, objects = kept.edge, kept.metadata.objects
+    selected = [
         index
-        for index, one in enumerate(seen)
+        for index, one in enumerate(objects)
         if (one.above_threshold if threshold is None else one.confidence >= threshold)
     ]
-    counted.sort(key=lambda index: -seen[index].confidence)
-    corners = np.array([line.boxes[index] for index in counted], np.float64).reshape(-1, 4)
+    selected.sort(key=lambda index: -objects[index].confidence)
+    corners = np.array([line.boxes[index] for index in selected], np.float64).reshape(-1, 4)
     known = tuple(dict.fromkeys([*labels, *line.class_map.values()]))
     return Detections(
         np.clip(corners / np.array([*size, *size], np.float64), 0, 1).astype(np.float32),
-        np.array([seen[index].confidence for index in counted], np.float32),
-        np.array([known.index(line.class_map[line.class_ids[index]]) for index in counted], np.int64),
+        np.array([objects[index].confidence for index in selected], np.float32),
+        np.array([known.index(line.class_map[line.class_ids[index]]) for index in selected], np.int64),
         known,
     )
 
 
-_SIDE = 480  # pixels, of an image on the sheet
+_SIDE = 480  # side of an image on the contact sheet in pixels
 _NAMES = ("both", "cloud alone", "edge alone")
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """What the two models saw in one frame, at IoU 0.5.
+    """Agreement of the two models in one frame at IoU 0.5.
 
     Attributes:
-        index: of the frame in the collection.
-        both: boxes that both saw.
-        cloud_alone: boxes that only the cloud model saw.
-        edge_alone: boxes that only the edge model saw.
+        index: index of the frame in the collection.
+        both: number of boxes of both models.
+        cloud_alone: number of boxes of the cloud model alone.
+        edge_alone: number of boxes of the edge model alone.
     """
 
     index: int
@@ -165,35 +164,35 @@ class Disagreement:
 
 
 def disagreements(collected: Collected) -> list[Disagreement]:
-    """Count per frame, the greatest disagreement first."""
-    counted = [_count(index, matches) for index, matches in enumerate(collected.matches)]
-    return sorted(counted, key=lambda one: (-(one.cloud_alone + one.edge_alone), one.index))
+    """Return the disagreements of all frames, the largest first."""
+    counts = [_count(index, matches) for index, matches in enumerate(collected.matches)]
+    return sorted(counts, key=lambda one: (-(one.cloud_alone + one.edge_alone), one.index))
 
 
 def review(collected: Collected, *, folder: Path | None, sheet: Path | None, limit: int) -> list[str]:
-    """Draw the frames, the greatest disagreement first: green what both saw, orange the cloud, red the edge alone.
+    """Draw the frames with the largest disagreement: boxes of both green, cloud alone orange, edge alone red.
 
     Args:
         collected: the frames.
-        folder: where each frame is drawn to, its rank before its name; None for none.
-        sheet: where a contact sheet is drawn to; None for none.
+        folder: folder for the drawn frames, with their rank before the name; None for none.
+        sheet: file for a contact sheet; None for none.
         limit: maximum number of frames to draw.
 
     Returns:
-        What the models agreed on, in lines.
+        Lines of a summary.
 
     Raises:
         InputError: a path or an image cannot be used.
     """
     where = prepare_output(folder, sheet)
-    found = disagreements(collected)
-    shown = found[:limit]
-    lines = _summary(found)
+    ranked = disagreements(collected)
+    shown = ranked[:limit]
+    lines = _summary(ranked)
     if collected.left_out:
         lines.append(f"{collected.left_out} frames left out: their image is missing or their line is incomplete")
     if where:
         _draw(collected, shown, folder=folder, sheet=sheet)
-        lines.append(f"{where}: {len(shown)} of {len(found)} frames")
+        lines.append(f"{where}: {len(shown)} of {len(ranked)} frames")
     return lines
 
 
@@ -207,20 +206,20 @@ def _draw(collected: Collected, shown: Sequence[Disagreement], *, folder: Path |
         if folder is not None:
             write_image(folder / f"{rank:0{digits}}-{image.path.stem}.jpg", drawn)
         if grid is not None:
-            grid.add(fitted(drawn, _SIDE), collected.captured_at[one.index])
+            grid.add(fit_square(drawn, _SIDE), collected.captured_at[one.index])
     if sheet is not None and grid is not None:
         write_image(sheet, grid.pixels)
 
 
 def _count(index: int, matches: ImageMatches) -> Disagreement:
     both, edge_alone = matches.scored & matches.hits, matches.scored & ~matches.hits
-    return Disagreement(index, int(both.sum()), int((matches.found_at < 0).sum()), int(edge_alone.sum()))
+    return Disagreement(index, int(both.sum()), int((matches.matched_confidence < 0).sum()), int(edge_alone.sum()))
 
 
-def _summary(found: Sequence[Disagreement]) -> list[str]:
-    both, cloud, edge = (sum(getattr(one, name) for one in found) for name in ("both", "cloud_alone", "edge_alone"))
-    apart = sum(bool(one.cloud_alone or one.edge_alone) for one in found)
+def _summary(frames: Sequence[Disagreement]) -> list[str]:
+    both, cloud, edge = (sum(getattr(one, name) for one in frames) for name in ("both", "cloud_alone", "edge_alone"))
+    disputed = sum(bool(one.cloud_alone or one.edge_alone) for one in frames)
     return [
-        f"{len(found)} frames with results of both models; they disagree on {apart}",
+        f"{len(frames)} frames with results of both models; they disagree on {disputed}",
         f"{both} boxes found by both, {cloud} by the cloud model alone, {edge} by the edge model alone",
     ]

@@ -1,10 +1,10 @@
-"""Dataset formats that can be written. Imports nothing heavy: the command line lists the choices."""
+"""Dataset formats that can be written. Without heavy imports, because the command line lists the choices."""
 
 from enum import Enum
 
 
 class DatasetFormat(str, Enum):
-    """The forms of datasets, as they are called on the command line."""
+    """Dataset formats, with their names on the command line."""
 
     GROUND_TRUTH = "ground-truth"
     COCO = "coco"
@@ -12,7 +12,7 @@ class DatasetFormat(str, Enum):
 
 
 class ImageHandling(str, Enum):
-    """What to do with the images when a dataset is converted."""
+    """Handling of the image files in a conversion."""
 
     COPY = "copy"
     LINK = "link"

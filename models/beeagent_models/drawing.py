@@ -1,4 +1,4 @@
-"""Draws detections on images, also compared with the labelled boxes, and contact sheets. Uses supervision."""
+"""Draws detections and ground truth on images, and contact sheets, with supervision."""
 
 import math
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from beeagent_models.evaluation import ImageMatches
 
 Pixels = NDArray[np.uint8]
 
-# Told apart by people who see no difference of red and green, too (Okabe and Ito, "Color Universal Design", 2008).
+# Distinguishable with colour blindness too (Okabe and Ito, "Color Universal Design", 2008).
 HIT = sv.Color.from_hex("#009E73")
 MISS = sv.Color.from_hex("#E69F00")
 FALSE_ALARM = sv.Color.from_hex("#D62728")
-_INK_OF_COUNTS = sv.Color.BLACK
+_COUNTS_COLOUR = sv.Color.BLACK
 
 _MIN_SIDE = 640
-"""Pixels; an image whose longer side is shorter is enlarged first, else letters would hide the bees."""
+"""Minimum longer side in pixels; smaller images are enlarged, so that text does not hide the bees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,19 @@ def draw(
     places: Places | None = None,
     counts: Sequence[str] = (),
 ) -> Pixels:
-    """Draw boxes, labels, confidences and numbers of tracks.
+    """Draw boxes, labels, confidences and track numbers.
 
     Args:
-        pixels: uint8, shape (height, width, 3), BGR; left as it is.
-        detections: what was found in it.
-        tracks: number of the track of each detection, 0 for none; empty without tracking.
+        pixels: uint8, shape (height, width, 3), BGR; not changed.
+        detections: detections in the image.
+        tracks: track number of each detection, 0 for none; empty without tracking.
         places: lines, zones and masks to draw; None for none.
-        counts: what to write below the image.
+        counts: texts to write below the image.
 
     Returns:
         uint8, BGR: a copy, enlarged by a whole factor if the image is small.
     """
-    scene = _enlarged(pixels)
+    scene = _enlarge(pixels)
     if places is not None:
         scene = draw_places(scene, places)
     numbers = tracks or [0] * len(detections)
@@ -65,10 +65,10 @@ def draw(
         for index, (confidence, track) in enumerate(zip(detections.confidences, numbers, strict=True))
     ]
     scene = _annotate(scene, detections.boxes, detections.class_ids, texts, sv.ColorPalette.DEFAULT)
-    return _with_counts(scene, tuple((text, _INK_OF_COUNTS) for text in counts)) if counts else scene
+    return _with_counts(scene, tuple((text, _COUNTS_COLOUR) for text in counts)) if counts else scene
 
 
-def draw_truth(  # noqa: PLR0913 - an image, what is known of it, and how to show it
+def draw_truth(  # noqa: PLR0913
     pixels: Pixels,
     image: LabelledImage,
     detections: Detections,
@@ -77,21 +77,21 @@ def draw_truth(  # noqa: PLR0913 - an image, what is known of it, and how to sho
     threshold: float,
     names: tuple[str, str, str] = ("hits", "missed", "false alarms"),
 ) -> Pixels:
-    """Draw hits green, missed boxes orange and false alarms red, with a line that counts them.
+    """Draw hits green, missed boxes orange and false alarms red, with a line of counts below.
 
     Args:
-        pixels: uint8, shape (height, width, 3), BGR; left as it is.
-        image: the truth.
-        detections: what was found, weak ones too.
-        matches: which of them matched what.
-        threshold: detections below it are as if they were not there.
-        names: what the line calls hits, missed boxes and false alarms.
+        pixels: uint8, shape (height, width, 3), BGR; not changed.
+        image: ground truth.
+        detections: detections in the image.
+        matches: matches of detections and ground truth.
+        threshold: minimum confidence of a detection.
+        names: names of hits, missed boxes and false alarms.
 
     Returns:
         uint8, BGR: a copy, enlarged by a whole factor if the image is small.
     """
-    scene = _enlarged(pixels)
-    hits, alarms, missed = matches.judged(detections.confidences, threshold)
+    scene = _enlarge(pixels)
+    hits, alarms, missed = matches.classify(detections.confidences, threshold)
     ratios = (image.boxes / np.array([image.width, image.height] * 2, np.float32)).astype(np.float32)
     confidences = [f"{confidence:.2f}" for confidence in detections.confidences]
     for boxes, texts, colour in (
@@ -109,35 +109,35 @@ def draw_truth(  # noqa: PLR0913 - an image, what is known of it, and how to sho
 
 
 def draw_labels(pixels: Pixels, boxes: NDArray[np.float32], class_ids: NDArray[np.int64], texts: list[str]) -> Pixels:
-    """Draw the boxes of labelled images, each class in its colour.
+    """Draw ground-truth boxes, with a colour per class.
 
     Args:
-        pixels: uint8, shape (height, width, 3), BGR; left as it is.
+        pixels: uint8, shape (height, width, 3), BGR; not changed.
         boxes: float32, shape (n, 4): left, top, right, bottom in ratios of the image.
-        class_ids: int64, shape (n,): each chooses a colour.
-        texts: what to write beside each box; empty strings for nothing.
+        class_ids: int64, shape (n,): class ids, which determine the colours.
+        texts: text beside each box; may be empty.
 
     Returns:
-        uint8, BGR: a copy, enlarged by a whole factor if the image is small and there is something to write.
+        uint8, BGR: a copy, enlarged by a whole factor if the image is small and there is text.
     """
-    written = any(texts)
-    scene = _enlarged(pixels) if written else np.array(pixels)
-    return _annotate(scene, boxes, class_ids, texts if written else None, sv.ColorPalette.DEFAULT)
+    has_text = any(texts)
+    scene = _enlarge(pixels) if has_text else np.array(pixels)
+    return _annotate(scene, boxes, class_ids, texts if has_text else None, sv.ColorPalette.DEFAULT)
 
 
 def check_image_path(path: Path) -> None:
-    """Refuse a file that no image can be written to.
+    """Check in advance that an image can be written.
 
     Raises:
-        InputError: its suffix is not that of an image, or its folder is missing.
+        InputError: the suffix is not that of an image, or the folder is missing.
     """
     if not path.suffix or not cv2.haveImageWriter(str(path)):
-        raise InputError(f"the image {path} cannot be written in this format: end its name in .png or .jpg")
+        raise InputError(f"the image {path} cannot be written in this format: give a name that ends in .png or .jpg")
     check_output_file(path, what="image")
 
 
 def prepare_output(folder: Path | None, sheet: Path | None) -> str:
-    """Make the folder for images, check the file of a contact sheet, and return both in words.
+    """Create the folder for images, check the file of a contact sheet, and return both paths as text.
 
     Raises:
         InputError: one of them cannot be used.
@@ -150,10 +150,10 @@ def prepare_output(folder: Path | None, sheet: Path | None) -> str:
 
 
 def write_image(path: Path, pixels: Pixels) -> None:
-    """Write an image in the form that the file's suffix says.
+    """Write an image in the format of the file's suffix.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the image cannot be written.
     """
     check_image_path(path)
     _, encoded = cv2.imencode(path.suffix, pixels)
@@ -161,7 +161,7 @@ def write_image(path: Path, pixels: Pixels) -> None:
         file.write(encoded.tobytes())
 
 
-def _enlarged(pixels: Pixels) -> Pixels:
+def _enlarge(pixels: Pixels) -> Pixels:
     factor = -(-_MIN_SIDE // max(pixels.shape[:2]))
     if factor <= 1:
         return np.array(pixels)
@@ -203,7 +203,7 @@ def _annotate(
 
 
 def _with_counts(scene: Pixels, counts: tuple[tuple[str, sv.Color], ...]) -> Pixels:
-    """Add a strip below the image, so that it hides nothing."""
+    """Add a strip with counts below the image."""
     style = _style(scene)
     thickness = max(1, style.line // 2)
     sizes = [cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, style.text, thickness)[0] for text, _ in counts]
@@ -211,7 +211,7 @@ def _with_counts(scene: Pixels, counts: tuple[tuple[str, sv.Color], ...]) -> Pix
     strip = np.full((row, scene.shape[1], 3), 255, np.uint8)
     left = 2 * style.padding
     for (text, colour), (width, _) in zip(counts, sizes, strict=True):
-        # Straight onto the strip: supervision's text has a box of its own that knows no left edge.
+        # OpenCV, because supervision's text has a background and is not left-aligned.
         origin = (left, row - 2 * style.padding)
         cv2.putText(strip, text, origin, cv2.FONT_HERSHEY_SIMPLEX, style.text, colour.as_bgr(), thickness, cv2.LINE_AA)
         left += width + 6 * style.padding
@@ -220,59 +220,59 @@ def _with_counts(scene: Pixels, counts: tuple[tuple[str, sv.Color], ...]) -> Pix
 
 _GAP = 4
 _CAPTION = 18
-_GROUND = 255
-_INK = (40, 40, 40)
+_BACKGROUND = 255
+_TEXT_COLOUR = (40, 40, 40)
 
 
-def fitted(pixels: Pixels, side: int) -> Pixels:
-    """Make an image small enough for a square.
+def fit_square(pixels: Pixels, side: int) -> Pixels:
+    """Scale an image to fit into a square.
 
     Args:
         pixels: uint8, shape (height, width, 3).
-        side: of the square in pixels.
+        side: side of the square in pixels.
 
     Returns:
-        uint8: the image, its longer side `side` pixels long.
+        uint8: the image with a longer side of `side` pixels.
     """
     factor = side / max(pixels.shape[:2])
     size = (max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor)))
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
-    return np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(pixels, size, interpolation=interpolation), np.uint8)
 
 
 class ContactSheet:
-    """A grid of squares that is filled row by row; each image has a caption below.
+    """A grid of images with captions, filled row by row.
 
     Args:
-        count: how many images there will be, 1 or more.
-        columns: how many in a row; 0 for a sheet about as wide as it is high.
-        side: of the squares in pixels.
+        count: total number of images, 1 or more.
+        columns: number of columns; 0 for a sheet about as wide as high.
+        side: side of the squares in pixels.
     """
 
     def __init__(self, count: int, *, columns: int, side: int) -> None:
         self._columns = min(count, columns or math.ceil(math.sqrt(count)))
         self._side = side
-        self._taken = 0
+        self._count = 0
         rows = math.ceil(count / self._columns)
         height = _GAP + rows * (side + _CAPTION + _GAP)
-        self.pixels: Pixels = np.full((height, _GAP + self._columns * (side + _GAP), 3), _GROUND, np.uint8)
-        """uint8, BGR: the sheet as far as it is filled."""
+        self.pixels: Pixels = np.full((height, _GAP + self._columns * (side + _GAP), 3), _BACKGROUND, np.uint8)
+        """The sheet, uint8, BGR."""
 
     def add(self, pixels: Pixels, caption: str) -> None:
-        """Put an image into the next square.
+        """Add an image.
 
         Args:
-            pixels: uint8, shape (height, width, 3), BGR, no side longer than the square's.
-            caption: what to write below; cut if it is long.
+            pixels: uint8, shape (height, width, 3), BGR, not larger than the square.
+            caption: text below the image; a long one is cut at its start.
         """
-        row, column = divmod(self._taken, self._columns)
-        self._taken += 1
+        row, column = divmod(self._count, self._columns)
+        self._count += 1
         left, top = _GAP + column * (self._side + _GAP), _GAP + row * (self._side + _CAPTION + _GAP)
         height, width = pixels.shape[:2]
         x, y = left + (self._side - width) // 2, top + (self._side - height) // 2
         self.pixels[y : y + height, x : x + width] = pixels
-        letters = caption.encode("ascii", "replace").decode()  # all that OpenCV's letters have
-        while letters and cv2.getTextSize(letters, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)[0][0] > self._side:
-            letters = letters[1:]
-        foot = (left, top + self._side + _CAPTION - 6)
-        cv2.putText(self.pixels, letters, foot, cv2.FONT_HERSHEY_SIMPLEX, 0.4, _INK, 1, cv2.LINE_AA)
+        text = caption.encode("ascii", "replace").decode()  # OpenCV's fonts have ASCII only
+        while text and cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)[0][0] > self._side:
+            text = text[1:]
+        origin = (left, top + self._side + _CAPTION - 6)
+        cv2.putText(self.pixels, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, _TEXT_COLOUR, 1, cv2.LINE_AA)

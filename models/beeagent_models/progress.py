@@ -1,4 +1,4 @@
-"""Progress of long work on standard error, so that standard output keeps to results."""
+"""Progress bars on standard error; standard output is for results."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -8,11 +8,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 
 @contextlib.contextmanager
-def step_progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """Show a bar while the block runs; nothing where standard error is no terminal.
+def step_progress(name: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """Show a progress bar during the block, if standard error is a terminal.
 
     Args:
-        what: the work in a word.
+        name: name of the task.
         total: number of steps; None if unknown.
 
     Yields:
@@ -20,22 +20,22 @@ def step_progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     """
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
+        task = progress.add_task(name, total=total)
         yield lambda: progress.advance(task)
 
 
 @contextlib.contextmanager
-def byte_progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a bar of bytes while the block runs; nothing where standard error is no terminal.
+def byte_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a progress bar of bytes during the block, if standard error is a terminal.
 
     Args:
-        what: the work in a word.
+        name: name of the task.
 
     Yields:
-        A function to call with the bytes that are there, and with those of the whole or None.
+        A function to call with the number of bytes received and the total, or None if unknown.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda here, total: progress.update(task, completed=here, total=total)
+        task = progress.add_task(name, total=None)
+        yield lambda received, total: progress.update(task, completed=received, total=total)

@@ -19,7 +19,7 @@ from beeagent.output import shown
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 NO_LABEL = "object"
-"""What is written beside a box of a list that says where things are, but not what they are."""
+"""Label of boxes without one in a list of boxes."""
 
 
 class _Edges(Protocol):
@@ -30,7 +30,7 @@ class _Edges(Protocol):
 
 
 class _BoundingBox(BaseModel):
-    # Ratios of the image. The service lets a box reach beyond the image, so nothing holds them to 0 and 1.
+    # Ratios of the image, not limited to 0 to 1, because boxes of the service may extend beyond the image.
     left: FiniteFloat = Field(alias="Left")
     top: FiniteFloat = Field(alias="Top")
     width: FiniteFloat = Field(alias="Width", ge=0)
@@ -44,14 +44,14 @@ class _Geometry(BaseModel):
 class _CustomLabel(BaseModel):
     name: str = Field(alias="Name")
     confidence: float = Field(alias="Confidence", ge=0, le=100)
-    # A label of the whole image has none.
+    # None for a label of the whole image.
     geometry: _Geometry | None = Field(alias="Geometry", default=None)
 
 
 class _RekognitionResponse(BaseModel):
     """A response of `DetectCustomLabels`; boxes in ratios of the image, confidences in percent.
 
-    `beeagent compare` keeps with it which model was asked and how long the call took.
+    `beeagent compare` adds the ARN of the model and the duration of the call.
     """
 
     custom_labels: list[_CustomLabel] = Field(alias="CustomLabels")
@@ -73,10 +73,10 @@ class _PixelBox(BaseModel):
 _PIXEL_BOXES = TypeAdapter(list[_PixelBox])
 
 
-def _strongest_first(found: Sequence[tuple[str, float, _Edges]], size: tuple[int, int] = (1, 1)) -> Detections:
-    """Put detections together: label, confidence from 0 to 1, and box, whose unit is the size of the image."""
-    labels = tuple(dict.fromkeys(label for label, _, _ in found))
-    ordered = sorted(found, key=lambda one: -one[1])
+def _sorted_detections(entries: Sequence[tuple[str, float, _Edges]], size: tuple[int, int] = (1, 1)) -> Detections:
+    """Return detections by descending confidence; entries: label, confidence (0 to 1), and box in units of 1/size."""
+    labels = tuple(dict.fromkeys(label for label, _, _ in entries))
+    ordered = sorted(entries, key=lambda entry: -entry[1])
     edges = [(box.left, box.top, box.left + box.width, box.top + box.height) for _, _, box in ordered]
     ratios = np.array(edges, np.float64).reshape(-1, 4) / np.array([*size, *size], np.float64)
     return Detections(
@@ -88,16 +88,16 @@ def _strongest_first(found: Sequence[tuple[str, float, _Edges]], size: tuple[int
 
 
 ResultKind = Literal["message", "answer", "boxes"]
-"""A message of the agent, an answer of Rekognition, a list of boxes in pixels."""
+"""A message of the agent, a response of Rekognition, a list of boxes in pixels."""
 
 _ASPECT_TOLERANCE = 0.02
 
-_BEYOND = 1.0
-"""Pixels by which a box may reach beyond its image: both edges may have been rounded to whole pixels."""
+_EDGE_TOLERANCE = 1.0
+"""Pixels that a box may extend beyond its image, because edges may be rounded to whole pixels."""
 
 
 class _Message(Part):
-    """What a result must have of a `DetectionsMessage`."""
+    """The required fields of a `DetectionsMessage`."""
 
     schema_: Literal["beeagent.detections/1"] = Field(alias="schema")
     frame: FrameSize
@@ -109,17 +109,17 @@ class _Message(Part):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one result says about its image.
+    """A detection result of one image.
 
     Attributes:
-        size: width and height in pixels of the frame that the result is about; None if it does not say.
-        detections: what was found, strongest first.
-        kind: which of the three it is.
-        model: whose result it is, an identity or an ARN; None if it does not say.
-        milliseconds: what the model or the call took; None if it does not say.
-        source: name of the file that the frame is from; None if it does not say.
-        position_s: where in a video the frame is, in seconds from its beginning; None if it does not say.
-        tracks: number of the track of each detection; 0 where it has none. Empty if it does not say.
+        size: width and height of the frame in pixels; None if unknown.
+        detections: detections by descending confidence.
+        kind: kind of the result.
+        model: identity or ARN of the model; None if unknown.
+        milliseconds: duration of the inference or the call; None if unknown.
+        source: name of the source file; None if unknown.
+        position_s: position in the video in seconds; None if unknown.
+        tracks: track number of each detection, 0 for none; empty without tracking.
     """
 
     size: tuple[int, int] | None
@@ -133,9 +133,9 @@ class Result:
 
 
 def read_sources(path: Path) -> Iterator[tuple[int, str, float | None]]:
-    """Yield the line from 1, the source's name and the position in it, of each message in a file that names its source.
+    """Yield line (from 1), name of the source, and position in the video of each message with a source.
 
-    What is no such message is passed over: `read_result` says what is wrong with it.
+    Other content is skipped; `read_result` raises an error for it.
 
     Raises:
         InputError: the file cannot be read.
@@ -154,31 +154,31 @@ def read_sources(path: Path) -> Iterator[tuple[int, str, float | None]]:
 
 
 def is_source(name: str, image: Path) -> bool:
-    """Return whether a source's name is that of a file, or the end of its path: `a/1.jpg` is `set/a/1.jpg`."""
+    """Return True if a source's name is the file name or the end of the path: `a/1.jpg` for `set/a/1.jpg`."""
     parts = Path(name).parts
     return bool(parts) and image.absolute().parts[-len(parts) :] == parts
 
 
 def result_bytes(path: Path, line: int) -> int:
-    """Return the length of one result, without the white space around it."""
+    """Return the size of one result in bytes, without surrounding white space."""
     return len(_text(path, line).strip().encode())
 
 
 def read_result(path: Path, *, line: int = 1, image_size: tuple[int, int] | None = None) -> Result:
-    """Read one result, whichever of three it is.
+    """Read one result of any of three kinds.
 
-    A message of the agent; the response of Rekognition's `DetectCustomLabels`; or a list of boxes in pixels with
-    `confidence` in percent, `left`, `top`, `width`, `height` and perhaps `label`, as the reference article's function
-    leaves it beside an image.
+    A message of the agent; a response of Rekognition's `DetectCustomLabels`; or a list of boxes in pixels with
+    `confidence` in percent, `left`, `top`, `width`, `height` and optionally `label`, as written by the reference
+    article's function.
 
     Args:
-        path: a file with a result, or with one in each line.
-        line: which line, from 1, of a file with several.
-        image_size: width and height in pixels of the image, without which a list of boxes in pixels means nothing.
+        path: file with one result, or one result per line.
+        line: number of the line, from 1.
+        image_size: width and height of the image in pixels; required for a list of boxes.
 
     Raises:
-        InputError: the file cannot be read, has no such line, or there is no result in it; or a box in pixels is
-            outside of the image, or there is no image to measure it by.
+        InputError: the file cannot be read, has no such line or no result; or a box is outside of the image, or the
+            image size is missing.
     """
     where = f"{path}:{line}"
     try:
@@ -193,15 +193,17 @@ def read_result(path: Path, *, line: int = 1, image_size: tuple[int, int] | None
     form = "message beeagent.detections/1"
     try:
         if isinstance(content, dict) and isinstance(content.get("Error"), dict):
-            # As the function of deploy/cloud leaves it for an image that Rekognition cannot read.
-            said = " ".join(shown(str(content["Error"].get(key, "")), most=300) for key in ("Code", "Message"))
-            raise InputError(f"{where}: no result: Rekognition refused the image: {said.strip()}")
+            # Written by the function of deploy/cloud for images that Rekognition refuses.
+            reason = " ".join(shown(str(content["Error"].get(key, "")), most=300) for key in ("Code", "Message"))
+            raise InputError(f"{where}: no result: Rekognition refused the image: {reason.strip()}")
         if isinstance(content, dict) and "CustomLabels" in content:
             form = "response of Rekognition"
-            answer = _RekognitionResponse.model_validate(content)
-            boxed = [(one.name, one.confidence / 100, one.geometry.box) for one in answer.custom_labels if one.geometry]
-            detections = _strongest_first(boxed)
-            return Result(None, detections, "answer", model=answer.model, milliseconds=answer.milliseconds)
+            response = _RekognitionResponse.model_validate(content)
+            boxes = [
+                (one.name, one.confidence / 100, one.geometry.box) for one in response.custom_labels if one.geometry
+            ]
+            detections = _sorted_detections(boxes)
+            return Result(None, detections, "answer", model=response.model, milliseconds=response.milliseconds)
         if isinstance(content, list):
             form = "list of boxes in pixels"
             return Result(None, _in_pixels(content, image_size, where), "boxes")
@@ -210,22 +212,22 @@ def read_result(path: Path, *, line: int = 1, image_size: tuple[int, int] | None
         raise InputError(f"{where}: no {form}: {validation_problems(error)[0]}") from None
     return Result(
         size=(message.frame.width, message.frame.height),
-        detections=_strongest_first([(found.label, found.confidence, found.box) for found in message.detections]),
+        detections=_sorted_detections([(one.label, one.confidence, one.box) for one in message.detections]),
         kind="message",
         model=message.model,
         milliseconds=None if message.latency_ms is None else message.latency_ms.inference,
         source=None if message.source is None else message.source.name,
         position_s=None if message.source is None else message.source.position_s,
-        tracks=tuple(found.track or 0 for found in sorted(message.detections, key=lambda one: -one.confidence)),
+        tracks=tuple(one.track or 0 for one in sorted(message.detections, key=lambda one: -one.confidence)),
     )
 
 
 def read_traffic(path: Path, *, before: int) -> TrafficMessage | None:
-    """Return the last traffic message in the lines before another line; None if there is none.
+    """Return the last traffic message before a line, or None.
 
     Args:
-        path: a file with one message per line.
-        before: number of that line, from 1.
+        path: file with one message per line.
+        before: number of the line, from 1.
 
     Raises:
         InputError: the file cannot be read.
@@ -242,34 +244,34 @@ def read_traffic(path: Path, *, before: int) -> TrafficMessage | None:
     return last
 
 
-def refuse_other_image(found: Result, *, where: str, image: Path, size: tuple[int, int], by_name: bool = True) -> None:
-    """Refuse a result that names another source, or is about an image of another shape; another size will do.
+def refuse_other_image(result: Result, *, where: str, image: Path, size: tuple[int, int], by_name: bool = True) -> None:
+    """Refuse a result with another source, or of an image with another aspect ratio.
 
     Args:
-        found: the result.
-        where: its file and line.
+        result: the result.
+        where: file and line of the result.
         image: the image.
         size: width and height of the image in pixels.
-        by_name: whether the name counts.
+        by_name: compare the names too.
 
     Raises:
-        InputError: the names or the shapes differ.
+        InputError: the names or the aspect ratios differ.
     """
-    # Without the suffix, as the image may have been converted; of a frame of a video, the name says nothing.
-    if by_name and found.source is not None and found.position_s is None and Path(found.source).stem != image.stem:
-        raise InputError(f"the result {where} is about {shown(found.source, most=300)}, not about {image}")
-    if found.size is None:
+    # Without the suffix, because the image may have been converted. The name of a video is not that of an image.
+    if by_name and result.source is not None and result.position_s is None and Path(result.source).stem != image.stem:
+        raise InputError(f"the result {where} is of {shown(result.source, most=300)}, not of {image}")
+    if result.size is None:
         return
     width, height = size
-    if abs(width / height * found.size[1] / found.size[0] - 1) > _ASPECT_TOLERANCE:
+    if abs(width / height * result.size[1] / result.size[0] - 1) > _ASPECT_TOLERANCE:
         raise InputError(
-            f"{image} is {width}x{height}, but the result {where} is about a frame of "
-            f"{found.size[0]}x{found.size[1]}: it belongs to another image"
+            f"{image} is {width}x{height}, but the result {where} is of a frame of "
+            f"{result.size[0]}x{result.size[1]}: give the image of the result"
         )
 
 
 def _is_one_document(path: Path) -> bool:
-    """Return whether a file is one indented result, whose first line is incomplete, not a result per line."""
+    """Return True for one indented result, whose first line is incomplete, and False for a result per line."""
     with path.open(encoding="utf-8") as file:
         return not file.readline().rstrip().endswith("}")
 
@@ -286,13 +288,17 @@ def _text(path: Path, line: int) -> str:
 def _in_pixels(content: list[object], image_size: tuple[int, int] | None, where: str) -> Detections:
     boxes = _PIXEL_BOXES.validate_python(content)
     if image_size is None:
-        raise InputError(f"{where}: its boxes are in pixels, which cannot be used without the image's size")
+        raise InputError(f"{where}: its boxes are in pixels, but the image size is unknown: give the image")
     width, height = image_size
     for box in boxes:
         right, bottom = box.left + box.width, box.top + box.height
-        if min(box.left, box.top) < -_BEYOND or right > width + _BEYOND or bottom > height + _BEYOND:
+        if (
+            min(box.left, box.top) < -_EDGE_TOLERANCE
+            or right > width + _EDGE_TOLERANCE
+            or bottom > height + _EDGE_TOLERANCE
+        ):
             raise InputError(
                 f"{where}: the box from ({box.left:g}, {box.top:g}) to ({right:g}, {bottom:g}) is outside of the "
-                f"image of {width}x{height}: it belongs to another image"
+                f"image of {width}x{height}: give the image of the result"
             )
-    return _strongest_first([(box.label, box.confidence / 100, box) for box in boxes], image_size)
+    return _sorted_detections([(box.label, box.confidence / 100, box) for box in boxes], image_size)

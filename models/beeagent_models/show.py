@@ -1,4 +1,4 @@
-"""`beeagent show` and `beeagent dataset show`: draw a result on its image, or the boxes of a dataset on its images."""
+"""`beeagent show` and `beeagent dataset show`: draw a result, or the boxes of a dataset."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -18,14 +18,14 @@ from beeagent_models.drawing import (
     check_image_path,
     draw,
     draw_labels,
-    fitted,
+    fit_square,
     prepare_output,
     write_image,
 )
 from beeagent_models.results import is_source, read_result, read_sources, read_traffic, refuse_other_image
 
 
-def run_show(  # noqa: PLR0913 - what to draw on what
+def run_show(  # noqa: PLR0913
     *,
     image: Path,
     result: Path,
@@ -34,47 +34,46 @@ def run_show(  # noqa: PLR0913 - what to draw on what
     threshold: float = 0.0,
     places: Path | None = None,
 ) -> str:
-    """Draw a result onto its image, with the numbers of its tracks.
+    """Draw a result on its image, with track numbers.
 
     Args:
-        image: the image; it may be larger or smaller than the frame was, but not of another shape. Or a video, of
-            which the frame is drawn that the result is about.
-        result: a file with one result, or one in each line: a message of the agent, or Rekognition's answer.
-        out: the image to write.
-        line: which line of the result, from 1; None for the first that names the image as its source, or 1.
-        threshold: detections of a lower confidence, 0 to 1, are not drawn.
-        places: file of lines, zones and masks to draw, with the counts of the day by the last traffic message before
-            the result; None for none.
+        image: the image, of any size with the frame's aspect ratio; or a video, whose frame of the result is drawn.
+        result: file with one result, or one per line: messages of the agent, or a response of Rekognition.
+        out: image to write.
+        line: line of the result, from 1; None for the first with the image as source, or 1.
+        threshold: minimum confidence of drawn detections, 0 to 1.
+        places: file with lines, zones and masks to draw, with the counts of the day from the last traffic message
+            before the result; None for none.
 
     Returns:
-        What was drawn, in a line.
+        A one-line summary.
 
     Raises:
-        InputError: a file or the threshold cannot be used, or the result is about an image of another shape.
+        InputError: a file or the threshold cannot be used, or the result is of another image.
     """
     check_image_path(out)
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold is {threshold}: allowed are 0 to 1")
-    chosen, position_s = _chosen_line(result, image, line)
-    where = f"{result}:{chosen}"
+    number, position_s = _select_line(result, image, line)
+    where = f"{result}:{number}"
     is_video = image.suffix.lower() in VIDEO_SUFFIXES
     pixels = _frame_at(image, position_s, where=where) if is_video else decode_image(image)
     height, width = pixels.shape[:2]
-    found = read_result(result, line=chosen, image_size=(width, height))
-    refuse_other_image(found, where=where, image=image, size=(width, height), by_name=line is None)
-    detections = found.detections.at_least(threshold)
+    content = read_result(result, line=number, image_size=(width, height))
+    refuse_other_image(content, where=where, image=image, size=(width, height), by_name=line is None)
+    detections = content.detections.at_least(threshold)
     drawn_places = None if places is None else load_places(places)
-    traffic = None if drawn_places is None else read_traffic(result, before=chosen)
+    traffic = None if drawn_places is None else read_traffic(result, before=number)
     drawn = draw(
         pixels,
         detections,
-        tracks=found.tracks[: len(detections)],
+        tracks=content.tracks[: len(detections)],
         places=drawn_places,
         counts=[] if drawn_places is None or traffic is None else _day_counts(drawn_places, traffic),
     )
     write_image(out, drawn)
     counts = ", ".join(f"{count} {label}" for label, count in detections.counts().items())
-    return f"{out}: {counts or 'nothing found'}"
+    return f"{out}: {counts or 'no detections'}"
 
 
 def _day_counts(places: Places, traffic: TrafficMessage) -> list[str]:
@@ -86,8 +85,8 @@ def _day_counts(places: Places, traffic: TrafficMessage) -> list[str]:
     return counts
 
 
-def _chosen_line(result: Path, image: Path, line: int | None) -> tuple[int, float | None]:
-    """Return the line of a result to draw, and where in the video the frame is that it is about, if it says so."""
+def _select_line(result: Path, image: Path, line: int | None) -> tuple[int, float | None]:
+    """Return the line of the result to draw, and its position in the video if known."""
     sources = {number: (name, position_s) for number, name, position_s in read_sources(result)}
     if line is not None:
         return line, sources[line][1] if line in sources else None
@@ -95,13 +94,13 @@ def _chosen_line(result: Path, image: Path, line: int | None) -> tuple[int, floa
         if is_source(name, image):
             return number, position_s
     if len(sources) > 1:
-        raise InputError(f"no result in {result} names {image.name} as its source: choose one with --line")
+        raise InputError(f"no result in {result} has the source {image.name}: choose one with --line")
     return 1, sources[1][1] if 1 in sources else None
 
 
 def _frame_at(video: Path, position_s: float | None, *, where: str) -> NDArray[np.uint8]:
     if position_s is None:
-        raise InputError(f"{video} is a video, and the result {where} does not say which of its frames it is about")
+        raise InputError(f"{video} is a video, but the result {where} has no position in it: give its image")
     source = VideoFileSource(video)
     half = 0.5 / source.fps
     try:
@@ -115,24 +114,24 @@ def _frame_at(video: Path, position_s: float | None, *, where: str) -> NDArray[n
     raise InputError(f"{video} ends before {position_s:g} s, the position of the result {where}")
 
 
-_MAX_ON_SHEET = 400
+_MAX_SHEET_IMAGES = 400
 
 
-def show_dataset(  # noqa: PLR0913 - each a choice of its own
+def show_dataset(  # noqa: PLR0913
     source: Reader, *, folder: Path | None, sheet: Path | None, limit: int, columns: int = 0, side: int = 320
 ) -> str:
-    """Draw what a dataset says.
+    """Draw the boxes of a dataset on its images.
 
     Args:
         source: the dataset.
-        folder: where each image is drawn to, as a JPEG with its place in the set before its name; None for none.
-        sheet: where a contact sheet is drawn to; None for none.
+        folder: folder for the drawn images, JPEG files with their index before the name; None for none.
+        sheet: file for a contact sheet; None for none.
         limit: maximum number of images, evenly spread over the dataset; 0 for all.
-        columns: of the sheet; 0 for a sheet about as wide as it is high.
-        side: of the sheet's images in pixels.
+        columns: number of columns of the sheet; 0 for a sheet about as wide as high.
+        side: side of the sheet's images in pixels.
 
     Returns:
-        What was drawn, in a line.
+        A one-line summary.
 
     Raises:
         InputError: the dataset, an image or a path cannot be used, or a sheet would have too many images.
@@ -144,34 +143,34 @@ def show_dataset(  # noqa: PLR0913 - each a choice of its own
     count = min(limit, total) if limit else total
     if not count:
         raise InputError("there is no image in the dataset")
-    if sheet is not None and count > _MAX_ON_SHEET:
-        raise InputError(f"a sheet of {count} images is too large: choose {_MAX_ON_SHEET} at most")
+    if sheet is not None and count > _MAX_SHEET_IMAGES:
+        raise InputError(f"a sheet of {count} images is too large: give at most {_MAX_SHEET_IMAGES}")
     grid = ContactSheet(count, columns=columns, side=side) if sheet is not None else None
     boxes = 0
-    for place, stated in _spread(source, count, total):
-        pixels, record = _loaded(source.find(stated), stated)
+    for index, entry in _spread(source, count, total):
+        pixels, record = _load(source.find(entry), entry)
         ratios, ids = _ratios(record), np.array([source.labels.index(label) for label in record.labels], np.int64)
         boxes += len(ratios)
         if folder is not None:
             drawn = draw_labels(pixels, ratios, ids, list(record.labels))
-            write_image(folder / f"{place:06}-{PurePosixPath(record.name).stem}.jpg", drawn)
+            write_image(folder / f"{index:06}-{PurePosixPath(record.name).stem}.jpg", drawn)
         if grid is not None:
-            grid.add(draw_labels(fitted(pixels, side), ratios, ids, [""] * len(ids)), record.name)
+            grid.add(draw_labels(fit_square(pixels, side), ratios, ids, [""] * len(ids)), record.name)
     if sheet is not None and grid is not None:
         write_image(sheet, grid.pixels)
     return f"{where}: {count} of {total} images, {boxes} boxes"
 
 
 def _spread(source: Reader, count: int, total: int) -> Iterator[tuple[int, ImageRecord]]:
-    """Choose evenly: the i-th of `count` is the one at i * total / count."""
-    chosen = 0
-    for place, record in enumerate(islice(source.records(), total)):
-        if chosen < count and place == chosen * total // count:
-            chosen += 1
-            yield place, record
+    """Yield `count` evenly spread records with their indices."""
+    selected = 0
+    for index, record in enumerate(islice(source.records(), total)):
+        if selected < count and index == selected * total // count:
+            selected += 1
+            yield index, record
 
 
-def _loaded(path: Path, record: ImageRecord) -> tuple[Pixels, ImageRecord]:
+def _load(path: Path, record: ImageRecord) -> tuple[Pixels, ImageRecord]:
     try:
         pixels = decode_image(path)
     except InputError as error:
@@ -179,8 +178,8 @@ def _loaded(path: Path, record: ImageRecord) -> tuple[Pixels, ImageRecord]:
         raise InputError(f"{where}{error}") from None
     height, width = pixels.shape[:2]
     if record.size not in {None, (width, height)}:
-        stated = f"{record.known_size[0]}x{record.known_size[1]}"
-        raise InputError(f"{record.where}: the image {path} is {width}x{height}, not {stated} as stated")
+        expected = f"{record.known_size[0]}x{record.known_size[1]}"
+        raise InputError(f"{record.where}: the image {path} is {width}x{height}, not {expected} as in the dataset")
     return pixels, record.sized((width, height))
 
 

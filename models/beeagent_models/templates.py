@@ -1,4 +1,4 @@
-"""Renders the templates of HTML pages; what is filled in is escaped."""
+"""Renders HTML and SVG templates with escaped values."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -7,9 +7,9 @@ def render(package: str, template: str, **values: object) -> str:
     """Render a Jinja template.
 
     Args:
-        package: that contains it.
-        template: name of its file.
-        values: to fill in, by name.
+        package: package with the template.
+        template: file name of the template.
+        values: variables of the template.
     """
     loader = PackageLoader(package, ".")
     environment = Environment(

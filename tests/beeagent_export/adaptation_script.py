@@ -1,4 +1,4 @@
-"""`beeagent adapt` with a thin network, in a process of its own, to be killed and resumed. Not a test.
+"""`beeagent adapt` with a thin network, as a process that tests kill and resume. Not a test.
 
 Arguments: those of the command line; before them, `--make-base FILE` writes an untrained checkpoint and ends.
 Nothing heavy is imported above `main`: the loader's processes import this file too.

@@ -37,7 +37,7 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a checkpoint with random weights that quantizes like a trained network.
+    """Return a checkpoint with random weights that quantizes like a trained network.
 
     Without statistics in its batch normalisation, a random network's values vanish on their way. With the exact
     ones it is chaotic: dividing by the small variance of dull channels blows up every rounding. A trained network

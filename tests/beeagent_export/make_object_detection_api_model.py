@@ -1,9 +1,9 @@
-"""Makes a real detector with the TensorFlow 2 Object Detection API, for the tests of its export.
+"""Create a real detector with the TensorFlow 2 Object Detection API, for the tests of its export.
 
-    python make_object_detection_api_model.py CONFIG PICTURES OUT --backbone b0 --size 256
+    python make_object_detection_api_model.py CONFIG IMAGES OUT --backbone b0 --size 256
 
-CONFIG is a pipeline.config of an EfficientDet-D0 or D1, such as the reference article's; PICTURES a folder. The weights
-are random, and settled on the pictures, so that the detector answers to what it sees as a trained one does. OUT gets
+CONFIG is a pipeline.config of an EfficientDet-D0 or D1, such as the reference article's; IMAGES a folder. The weights
+are random, and adapted to the images, so that the outputs depend on the image as those of a trained detector. OUT gets
 what `exporter_main_v2.py` writes, `saved_model` and `pipeline.config`, and a `label_map.pbtxt`. Some five minutes on
 two cores.
 
@@ -40,7 +40,7 @@ def main() -> None:
     """Make, settle, export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
-    parser.add_argument("pictures", type=Path)
+    parser.add_argument("images", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--backbone", choices=("b0", "b1"))
     parser.add_argument("--size", type=int, help="pixels a side, a multiple of 128")
@@ -55,24 +55,24 @@ def main() -> None:
     if arguments.size:
         resizer = ssd.image_resizer.keep_aspect_ratio_resizer
         resizer.min_dimension = resizer.max_dimension = arguments.size
-    pictures = sorted(arguments.pictures.rglob("*.jpg"))[:BATCH]
+    paths = sorted(arguments.images.rglob("*.jpg"))[:BATCH]
     tf.keras.utils.set_random_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        tf.train.Checkpoint(model=_settle(pipeline.model, pictures)).save(f"{folder}/ckpt")
+        tf.train.Checkpoint(model=_settle(pipeline.model, paths)).save(f"{folder}/ckpt")
         exporter_lib_v2.export_inference_graph("image_tensor", pipeline, folder, str(arguments.out))
     names = ["bee", *(f"other{number}" for number in range(1, ssd.num_classes))]
     items = [f'item {{\n  id: {number}\n  name: "{name}"\n}}\n' for number, name in enumerate(names, start=1)]
     (arguments.out / "label_map.pbtxt").write_text("".join(items))
 
 
-def _settle(config: Any, pictures: list[Path]) -> Any:  # noqa: ANN401 - the API ships no types
+def _settle(config: Any, paths: list[Path]) -> Any:  # noqa: ANN401 - the API ships no types
     """Build a model whose values neither vanish on their way nor blow up.
 
-    Every batch normalisation gets the statistics of the pictures, and amplifies dull channels less than lively ones, as
+    Every batch normalisation gets the statistics of the images, and amplifies dull channels less than lively ones, as
     a random network is chaotic otherwise. The heads are scaled so that few scores are high.
     """
     model = model_builder.build(config, is_training=True)
-    images, shapes = _preprocess(model, pictures)
+    images, shapes = _preprocess(model, paths)
     model.predict(images, shapes)
     normalisations = [layer for layer in model.submodules if hasattr(layer, "moving_variance")]
     for layer in normalisations:
@@ -99,18 +99,17 @@ def _settle(config: Any, pictures: list[Path]) -> Any:  # noqa: ANN401 - the API
         after = model.predict(images, shapes)[output].numpy()
         between = np.std(after, axis=0).mean()
         print(  # noqa: T201 - how it went
-            f"{output}: mean {after.mean():.3f}, spread {after.std():.3f}, between pictures {between:.3f}, "
+            f"{output}: mean {after.mean():.3f}, spread {after.std():.3f}, between images {between:.3f}, "
             f"highest {after.max():.3f}",
             flush=True,
         )
     return model
 
 
-def _preprocess(model: Any, pictures: list[Path]) -> tuple[Any, Any]:  # noqa: ANN401
-    """Give the pictures as the network wants them, with their true shapes."""
+def _preprocess(model: Any, paths: list[Path]) -> tuple[Any, Any]:  # noqa: ANN401
+    """Return the preprocessed images, with their true shapes."""
     ready = [
-        model.preprocess(tf.constant(np.asarray(Image.open(picture).convert("RGB"))[None], tf.float32))
-        for picture in pictures
+        model.preprocess(tf.constant(np.asarray(Image.open(path).convert("RGB"))[None], tf.float32)) for path in paths
     ]
     return tf.concat([image for image, _ in ready], 0), tf.concat([shape for _, shape in ready], 0)
 

@@ -66,7 +66,7 @@ def test_a_bundle_is_replaced_only_by_force(heads: RawHeads, files: dict[str, by
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])
-def test_what_is_no_bundle_is_never_replaced(kind: str, tmp_path: Path) -> None:
+def test_folder_without_bundle_is_never_replaced(kind: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     if kind == "folder":
         out.mkdir()
@@ -98,7 +98,7 @@ def test_a_refused_model_leaves_the_old_bundle(heads: RawHeads, files: dict[str,
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_place_that_cannot_be_written_is_said(heads: RawHeads, files: dict[str, bytes], tmp_path: Path) -> None:
+def test_unwritable_target_is_reported(heads: RawHeads, files: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written: "):
         write_bundle(tmp_path / "file" / "bundle", manifest_for(heads, files), files, force=False)

@@ -36,7 +36,7 @@ def run(*arguments: object) -> str:
 
 @dataclass(frozen=True)
 class Exported:
-    """The checkpoint as a float32 and as an int8 bundle, and what the command said to the latter."""
+    """The checkpoint as a float32 and as an int8 bundle, and the output of the latter export."""
 
     float32: Path
     int8: Path
@@ -78,8 +78,8 @@ def overlaps(boxes: Any, others: Any) -> Any:  # noqa: ANN401 - NumPy arrays (n,
     return shared / (areas[0][:, None] + areas[1][None] - shared)
 
 
-def test_int8_finds_what_float_finds(exported: Exported, image_folder: Path) -> None:
-    """A few may change: of two anchors that score alike, either may suppress the other."""
+def test_int8_and_float_detect_the_same(exported: Exported, image_folder: Path) -> None:
+    """A few detections may differ: of two anchors with similar scores, either may suppress the other."""
     strong = found = 0
     for image in sorted(image_folder.iterdir()):
         exact, quantized = detect(exported.float32, image), detect(exported.int8, image)
@@ -117,7 +117,7 @@ def test_int8_parity_is_reported(exported: Exported) -> None:
     assert all(image["strongest_source"] > 0.3 for image in parity["images"])
 
 
-def test_manifest_says_what_was_done(exported: Exported, checkpoint: Path, tmp_path: Path) -> None:
+def test_manifest_records_the_export(exported: Exported, checkpoint: Path, tmp_path: Path) -> None:
     text = (exported.int8 / "manifest.json").read_text()
     manifest = json.loads(text)
     assert [manifest[key] for key in ("name", "version", "licence")] == ["test-bees", "3.1", "Apache-2.0"]
@@ -161,7 +161,7 @@ def test_int8_is_int8_from_image_to_heads(exported: Exported) -> None:
     assert all(len(kernel["quantization_parameters"]["scales"]) == kernel["shape"][0] for kernel in kernels)
 
 
-def test_command_says_what_it_made_and_nothing_else(exported: Exported) -> None:
+def test_command_prints_only_the_created_files(exported: Exported) -> None:
     assert exported.stderr == ""
     made, compared, where = exported.stdout.splitlines()
     assert made.startswith(f"{exported.int8}: test-bees 3.1, int8, {SIZE}x{SIZE}, ")
@@ -179,7 +179,7 @@ def test_listing_the_command_loads_nothing_heavy() -> None:
 
 
 def refuse(message: str, out: Path, *arguments: object) -> None:
-    """Run the command and expect one line that matches, and nothing new where the output goes."""
+    """Run the command and expect one matching error line, and no new files."""
     out.parent.mkdir(exist_ok=True)
     before = sorted(out.parent.rglob("*"))
     with pytest.raises(InputError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""The gate: every precision is measured against the float source, and one that lost too much is not released."""
+"""Release gate: every precision is compared with the float source, and not released if it lost too much."""
 
 import base64
 import json
@@ -75,7 +75,7 @@ def measured(checkpoint: Path, image_folder: Path, labelled: Path, tmp_path_fact
     return folder
 
 
-def test_each_precision_has_a_bundle_of_its_own_that_the_agent_runs(measured: Path, image_folder: Path) -> None:
+def test_agent_runs_the_bundle_of_each_precision(measured: Path, image_folder: Path) -> None:
     names = {"bees", "bees-dynamic", "bees-float16", "bees-float32"}
     assert {path.name for path in measured.iterdir()} == names | {"bees.report.json", "bees.report.html"}
     pixels = np.asarray(cv2.imread(str(image_folder / "image3.png")), np.uint8)
@@ -178,7 +178,7 @@ def read_page(text: str) -> _Page:
     return page
 
 
-def test_the_page_shows_every_model_on_every_image_and_needs_nothing_beside_it(measured: Path) -> None:
+def test_page_shows_every_model_on_every_image_self_contained(measured: Path) -> None:
     page = read_page((measured / "bees.report.html").read_text())
     assert len(page.images) == 8 * (1 + len(PRECISIONS))
     assert all(link.startswith("data:image/jpeg;base64,") for link in page.links)
@@ -202,7 +202,7 @@ def test_names_cannot_break_the_page() -> None:
     assert page.text.count("alert('x')") == 8
 
 
-def test_a_precision_that_lost_too_much_is_not_released_and_the_report_says_so(
+def test_precision_with_too_much_loss_is_reported_and_not_released(
     checkpoint: Path, labelled: Path, tmp_path: Path
 ) -> None:
     black = tmp_path / "black"
@@ -230,7 +230,7 @@ def test_a_precision_that_lost_too_much_is_not_released_and_the_report_says_so(
         (["--calibrate", "UNREADABLE"], "remove it from the dataset"),
     ],
 )
-def test_what_does_not_fit_is_told_and_nothing_is_left(  # noqa: PLR0913, PLR0917 - fixtures
+def test_mismatch_is_reported_and_leaves_no_files(  # noqa: PLR0913, PLR0917 - fixtures
     options: list[str], message: str, checkpoint: Path, labelled: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     wrong = tmp_path / "wrong"

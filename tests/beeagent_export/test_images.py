@@ -35,7 +35,7 @@ def test_folders_are_searched_at_any_depth_for_images_only(tmp_path: Path) -> No
     assert found == ["images/a.jpg", "images/train/b2.PNG", "images/train/b10.png"]
 
 
-def test_a_manifest_gives_its_own_images(tmp_path: Path) -> None:
+def test_manifest_lists_its_images(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for name in ("one.png", "two.png", "other.png"):
         cv2.imwrite(str(tmp_path / "images" / name), np.zeros((20, 30, 3), dtype=np.uint8))

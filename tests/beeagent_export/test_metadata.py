@@ -1,4 +1,4 @@
-"""Read back with a reader of flatbuffers that knows nothing of the writer: only the format and the schema's slots."""
+"""TFLite metadata, read by an independent flatbuffers reader."""
 
 import io
 import struct
@@ -31,7 +31,7 @@ class Table:
     at: int
 
     def slot(self, number: int) -> int | None:
-        """Where the field of a slot lies, or None where it is left out."""
+        """Return the offset of the field of a slot; None if it is omitted."""
         vtable = self.at - struct.unpack_from("<i", self.data, self.at)[0]
         if 4 + 2 * number >= struct.unpack_from("<H", self.data, vtable)[0]:
             return None
@@ -113,7 +113,7 @@ def test_texts_come_back(name: str, description: str, version: str, licence: str
     assert table.text(7) == "1.0.0"
 
 
-def test_input_says_colours_size_and_normalisation() -> None:
+def test_input_metadata_has_colours_size_and_normalisation() -> None:
     (image,) = root(encode_metadata(describe())).tables(3)[0].tables(2)
     assert image.table(3).number(0, "B") == 2  # ImageProperties
     properties = image.table(3).table(1)

@@ -1,4 +1,4 @@
-"""SavedModels of the Object Detection API: tiny ones of the same structure, whose parts a test knows."""
+"""Export of tiny SavedModels with the structure of the Object Detection API."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(exported: Path, tmp_path: Path) -> Path:
-    """Give one that a test may damage."""
+    """Return a copy that a test may damage."""
     return Path(shutil.copytree(exported, tmp_path / "tiny"))
 
 
@@ -67,7 +67,7 @@ def test_heads_are_those_of_the_model(exported: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_the_agent_finds_what_the_saved_model_finds(
+def test_agent_and_saved_model_detect_the_same(
     exported: Path, image_folder: Path, tmp_path: Path, precision: str
 ) -> None:
     bundle = tmp_path / precision
@@ -91,7 +91,7 @@ def test_the_agent_finds_what_the_saved_model_finds(
     assert wanted > 20
 
 
-def test_manifest_says_where_it_comes_from(exported: Path, tmp_path: Path) -> None:
+def test_manifest_records_the_origin(exported: Path, tmp_path: Path) -> None:
     run(exported / "saved_model", "--out", tmp_path / "bees", "--precision", "float32")
     text = (tmp_path / "bees" / "manifest.json").read_text()
     manifest = json.loads(text)
@@ -102,7 +102,7 @@ def test_manifest_says_where_it_comes_from(exported: Path, tmp_path: Path) -> No
     assert str(exported.parent) not in text
 
 
-def test_labels_may_be_given_as_text(exported: Path, tmp_path: Path) -> None:
+def test_labels_from_a_text_file(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("honey bee\nhornet\n")
     run(exported, "--out", tmp_path / "bees", "--precision", "float32", "--labels", tmp_path / "labels.txt")
     assert (tmp_path / "bees" / "labels.txt").read_text() == "honey bee\nhornet\n"
@@ -165,7 +165,7 @@ DATA = "saved_model/variables/variables.data-00000-of-00001"
         (cut("saved_model/variables/variables.index", 100), r"SavedModel .* cannot be loaded: .*; export it again"),
     ],
 )
-def test_what_is_defective_or_of_another_kind_is_refused(
+def test_defective_or_unsupported_source_is_refused(
     damage: Callable[[Path], None], message: str, copy: Path, tmp_path: Path
 ) -> None:
     damage(copy)
@@ -173,7 +173,7 @@ def test_what_is_defective_or_of_another_kind_is_refused(
 
 
 def refuse(message: str, out: Path, *arguments: object) -> None:
-    """Run the command and expect one line that matches, and nothing new where the output goes."""
+    """Run the command and expect one matching error line, and no new files."""
     out.parent.mkdir()
     with pytest.raises(InputError, match=message) as caught:
         run(*arguments, "--out", out, "--precision", "float32")

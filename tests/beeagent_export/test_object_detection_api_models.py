@@ -1,4 +1,4 @@
-"""Real detectors of the Object Detection API, as `make_object_detection_api_model.py` makes them.
+"""Export of real detectors of the Object Detection API, from `make_object_detection_api_model.py`.
 
 Run with `-s` to see how far the agent's answers are from the SavedModel's own.
 """
@@ -32,7 +32,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Pair:
-    """A SavedModel, and the bundle that the exporter made of it."""
+    """A SavedModel and the bundle exported from it."""
 
     name: str
     size: int
@@ -72,7 +72,7 @@ def images() -> list[Pixels]:
 
 
 def as_input(pixels: Pixels, size: int) -> Pixels:
-    """The middle square, at the size of the input: neither side has to scale or to fill."""
+    """The middle square at the size of the input, which needs no scaling or padding."""
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -81,14 +81,14 @@ def as_input(pixels: Pixels, size: int) -> Pixels:
 
 
 def scaled(pixels: Pixels, size: int) -> Pixels:
-    """The whole image, its longer side that of the input: neither has to scale, but both to fill."""
+    """The whole image, its longer side that of the input, which needs padding but no scaling."""
     factor = size / max(pixels.shape[:2])
     shape = (round(pixels.shape[1] * factor), round(pixels.shape[0] * factor))
     return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def untouched(pixels: Pixels, size: int) -> Pixels:
-    """The whole image as a camera gives it."""
+    """The whole image as from a camera."""
     del size
     return pixels
 
@@ -117,7 +117,7 @@ def test_heads_are_those_of_the_model(saved_model: tuple[Path, SavedModelDetecto
 
 
 @pytest.mark.parametrize("prepare", [as_input, scaled, untouched])
-def test_the_agent_finds_what_the_saved_model_finds(pair: Pair, prepare: Callable[[Pixels, int], Pixels]) -> None:
+def test_agent_and_saved_model_detect_the_same(pair: Pair, prepare: Callable[[Pixels, int], Pixels]) -> None:
     precision = pair.name.split()[1]
     same = SAME[precision]
     answers = [

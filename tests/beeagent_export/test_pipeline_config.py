@@ -1,4 +1,4 @@
-"""The Object Detection API's text files: what is taken from them, and that nothing in them is a crash."""
+"""Parsing of the Object Detection API's text files; no content crashes the parser."""
 
 from pathlib import Path
 from random import Random
@@ -34,7 +34,7 @@ def test_the_reference_article_s_config_is_understood() -> None:
     size=st.integers(64, 2048),
     scales=st.tuples(POSITIVE, POSITIVE, POSITIVE, POSITIVE),
 )
-def test_whatever_is_set_is_read(
+def test_all_set_fields_are_read(
     backbone: int, classes: int, size: int, scales: tuple[float, float, float, float]
 ) -> None:
     y, x, height, width = scales
@@ -53,7 +53,7 @@ def test_whatever_is_set_is_read(
     assert config.box_scales == BoxScales(y=y, x=x, height=height, width=width)
 
 
-def test_what_is_left_out_has_the_api_s_defaults() -> None:
+def test_omitted_fields_have_the_api_defaults() -> None:
     text = config_text().replace("y_scale: 10.0 x_scale: 10.0 height_scale: 5.0 width_scale: 5.0", "")
     assert parse_pipeline_config(text, where="").box_scales == BoxScales(y=10, x=10, height=5, width=5)
     with pytest.raises(InputError, match="add_background_class is not false"):

@@ -74,7 +74,7 @@ def expected(
         (PostProcessOptions(), SCALES),
     ],
 )
-def test_op_gives_what_decoding_and_suppressing_by_hand_gives(options: PostProcessOptions, scales: BoxScales) -> None:
+def test_op_matches_manual_decoding_and_suppression(options: PostProcessOptions, scales: BoxScales) -> None:
     heads, size = free_heads(count=COUNT, classes=CLASSES, seed=0, box_scales=scales)
     model = append_postprocess(convert_as_they_are(heads), heads, options)
     for seed in range(5):

@@ -1,4 +1,4 @@
-"""A checkpoint that was trained at one size, exported at another shape."""
+"""Export of a checkpoint with another input shape than in training."""
 
 import json
 from pathlib import Path
@@ -65,7 +65,7 @@ def network_finds(checkpoint: Path, detector: Detector, pixels: NDArray[np.uint8
     return prepared.layout.transforms[0].to_frame(boxes[order]), scores[order]
 
 
-def test_bundle_says_the_shape_everywhere(exported: tuple[Path, str]) -> None:
+def test_bundle_has_the_shape_in_all_files(exported: tuple[Path, str]) -> None:
     bundle, output = exported
     assert f"int8, {WIDTH}x{HEIGHT}, " in output
     manifest = json.loads((bundle / "manifest.json").read_text())
@@ -78,7 +78,7 @@ def test_bundle_says_the_shape_everywhere(exported: tuple[Path, str]) -> None:
     assert ModelBundle.load(bundle).input == ModelBundle.load(bundle.with_name("bees-wide-float32")).input
 
 
-def test_float_bundle_finds_what_the_network_finds(
+def test_float_bundle_and_network_detect_the_same(
     exported: tuple[Path, str], checkpoint: Path, images: list[NDArray[np.uint8]]
 ) -> None:
     detector = detector_of(exported[0].with_name("bees-wide-float32"))
@@ -140,7 +140,7 @@ def test_sizes_that_the_weights_do_not_fit_are_refused(
 
 
 def test_own_size_needs_no_alignment(tmp_path: Path) -> None:
-    """A network that was trained at such a size has learned what is rounded there."""
+    """A network trained at such a size has learned its rounding."""
     from beeagent_models.efficientdet import build_model, config_for, save_checkpoint  # noqa: PLC0415 - imports Keras
 
     config = config_for("lite0", labels=("bee",), input_size=100)

@@ -51,7 +51,7 @@ def review(*arguments: str | Path) -> Result:
     return result
 
 
-def test_what_either_model_saw_is_counted_and_the_greatest_disagreement_comes_first(folder: Path) -> None:
+def test_review_counts_detections_and_sorts_by_disagreement(folder: Path) -> None:
     collected = read_collected(folder, threshold=0.0)
     assert collected.captured_at[1] == "2026-05-04T10:00:01.000000Z"
     assert disagreements(collected) == [
@@ -62,7 +62,7 @@ def test_what_either_model_saw_is_counted_and_the_greatest_disagreement_comes_fi
     ]
 
 
-def test_what_the_edge_model_saw_weakly_can_be_left_out(folder: Path) -> None:
+def test_weak_edge_detections_can_be_excluded(folder: Path) -> None:
     as_told = {one.index: one for one in disagreements(read_collected(folder))}
     assert as_told[0] == Disagreement(index=0, both=1, cloud_alone=0, edge_alone=0)
     assert as_told[2] == Disagreement(index=2, both=0, cloud_alone=0, edge_alone=0)
@@ -92,14 +92,14 @@ def test_the_frames_are_drawn_in_that_order(folder: Path, tmp_path: Path) -> Non
     assert cv2.imread(str(tmp_path / "sheet.png")) is not None
 
 
-def test_where_the_cloud_saw_nothing_at_all_the_edge_saw_all_alone(tmp_path: Path) -> None:
+def test_image_without_cloud_detections_counts_as_edge_only(tmp_path: Path) -> None:
     collection = Collection(tmp_path, megabytes=1, longest_side=320, quality=85, origin="a/b")
     collection.add(Frame(np.zeros((64, 64, 3), np.uint8), START, 0, 0), edge_saw(LEFT, RIGHT), saw())
     collection.close()
     assert disagreements(read_collected(tmp_path)) == [Disagreement(0, 0, 0, 2)]
 
 
-def test_a_folder_that_an_agent_fills_meanwhile_can_be_looked_at(folder: Path) -> None:
+def test_review_works_while_an_agent_collects(folder: Path) -> None:
     manifest = folder / "output.manifest"
     lines = manifest.read_bytes().splitlines(keepends=True)
     manifest.write_bytes(b"".join(lines)[:-100])
@@ -113,13 +113,13 @@ def test_a_folder_that_an_agent_fills_meanwhile_can_be_looked_at(folder: Path) -
     ]
 
 
-def test_a_sheet_that_cannot_be_written_is_told_before_anything_is_drawn(folder: Path, tmp_path: Path) -> None:
+def test_unwritable_sheet_is_reported_first(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written in this form"):
         review(folder, "--sheet", tmp_path / "x.none", "--out", tmp_path / "drawn")
     assert not (tmp_path / "drawn").exists()
 
 
-def test_what_is_no_collection_is_told_in_a_line(folder: Path, tmp_path: Path) -> None:
+def test_folder_without_collection_is_a_one_line_error(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no output.manifest, so nothing was collected there"):
         review(tmp_path)
     manifest = folder / "output.manifest"

@@ -12,7 +12,7 @@ GREY = 90
 
 @pytest.fixture
 def garden(tmp_path: Path) -> Path:
-    """Give a YOLO folder of ten grey images, 60x40, each with a box in its middle."""
+    """Return a YOLO folder of ten grey images, 60x40, each with a box in its middle."""
     for folder in ("images", "labels"):
         (tmp_path / "garden" / folder).mkdir(parents=True)
     (tmp_path / "garden" / "data.yaml").write_text("names: [bee]\n")
@@ -24,8 +24,8 @@ def garden(tmp_path: Path) -> Path:
 
 def test_images_evenly_spread_are_drawn_with_their_boxes(garden: Path, tmp_path: Path) -> None:
     out = tmp_path / "drawn"
-    told = show_dataset(open_dataset(garden), folder=out, sheet=None, limit=5)
-    assert told == f"{out}: 5 of 10 images, 5 boxes"
+    summary = show_dataset(open_dataset(garden), folder=out, sheet=None, limit=5)
+    assert summary == f"{out}: 5 of 10 images, 5 boxes"
     assert sorted(path.name for path in out.iterdir()) == [f"{n:06}-{n}.jpg" for n in (0, 2, 4, 6, 8)]
     drawn = cv2.imread(str(out / "000004-4.jpg"))
     assert drawn is not None
@@ -37,8 +37,8 @@ def test_images_evenly_spread_are_drawn_with_their_boxes(garden: Path, tmp_path:
 
 def test_a_contact_sheet_has_a_square_for_each_image(garden: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
-    told = show_dataset(open_dataset(garden), folder=None, sheet=sheet, limit=6, columns=3, side=120)
-    assert told == f"{sheet}: 6 of 10 images, 6 boxes"
+    summary = show_dataset(open_dataset(garden), folder=None, sheet=sheet, limit=6, columns=3, side=120)
+    assert summary == f"{sheet}: 6 of 10 images, 6 boxes"
     pixels = cv2.imread(str(sheet))
     assert pixels is not None
     assert pixels.shape[1] == 4 + 3 * 124
@@ -64,12 +64,12 @@ def test_few_images_make_a_small_sheet(garden: Path, tmp_path: Path) -> None:
     ("folder", "sheet", "message"),
     [
         (None, None, "give --out, --sheet or both"),
-        (None, "sheet.xyz", r"end its name in \.png or \.jpg"),
+        (None, "sheet.xyz", r"give a name that ends in \.png or \.jpg"),
         (None, "nowhere/sheet.png", "there is no folder"),
-        ("garden/data.yaml", None, "cannot be made"),
+        ("garden/data.yaml", None, "cannot be created"),
     ],
 )
-def test_what_cannot_be_drawn_to_is_refused(
+def test_unwritable_output_is_refused(
     garden: Path, tmp_path: Path, folder: str | None, sheet: str | None, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):

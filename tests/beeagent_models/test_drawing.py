@@ -95,7 +95,7 @@ def test_hits_misses_and_false_alarms_have_their_colours() -> None:
     matches = ImageMatches(
         scored=np.array([True, True]),
         hits=np.array([True, False]),
-        found_at=np.array([float(np.float32(0.9)), -1.0]),
+        matched_confidence=np.array([float(np.float32(0.9)), -1.0]),
         ignored=np.zeros(2, np.bool_),
     )
     drawn = draw_truth(grey(), image, found, matches, threshold=0.5)
@@ -122,7 +122,7 @@ def test_an_image_is_written(tmp_path: Path, suffix: str) -> None:
 
 def test_an_image_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for name in ("a", "a.docx"):
-        with pytest.raises(InputError, match=r"end its name in \.png or \.jpg"):
+        with pytest.raises(InputError, match=r"give a name that ends in \.png or \.jpg"):
             check_image_path(tmp_path / name)
     with pytest.raises(InputError, match="there is no folder"):
         check_image_path(tmp_path / "none" / "a.png")

@@ -1,4 +1,4 @@
-"""The released models find bees, as well as their manifests say."""
+"""The released models reach the figures in their manifests."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def test_it_finds_the_bees_of_synthetic_scenes(folder: Path, tmp_path: Path) -> 
 
 @EACH_BUNDLE
 @pytest.mark.skipif(not HIVE.is_dir(), reason=f"the photographs are not at {HIVE}")
-def test_it_does_as_well_as_its_manifest_says(folder: Path, tmp_path: Path) -> None:
+def test_released_model_reaches_the_figures_in_its_manifest(folder: Path, tmp_path: Path) -> None:
     recorded = [
         entry for entry in json.loads((folder / "manifest.json").read_text())["metrics"] if entry["dataset"] == "hive"
     ]

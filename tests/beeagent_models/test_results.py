@@ -51,7 +51,7 @@ def one(confidence: float = 0.5) -> Detections:
 
 
 @given(rows)
-def test_what_the_agent_publishes_is_read_back(
+def test_published_messages_are_readable(
     tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[list[float], list[float], float, int]]
 ) -> None:
     drawn = sorted(drawn, key=lambda row: -row[2])
@@ -117,10 +117,10 @@ def test_byte_order_marks_inside_joined_results_are_passed_over(tmp_path: Path) 
             r"response .* CustomLabels\.0\.Geometry\.BoundingBox\.Left: ",
         ),
         ('[{"left": 1}]', r"list of boxes in pixels: 0\.top: "),
-        ('[{"left": 1, "top": 1, "width": 1, "height": 1, "confidence": 9}]', ".*without the image's size"),
+        ('[{"left": 1, "top": 1, "width": 1, "height": 1, "confidence": 9}]', ".*but the image size is unknown"),
     ],
 )
-def test_what_is_no_message_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+def test_invalid_message_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "message.json"
     path.write_text(text)
     with pytest.raises(InputError, match=rf"message\.json:1: (no )?{complaint}") as caught:
@@ -173,7 +173,7 @@ def test_a_list_of_boxes_in_pixels_is_measured_by_its_image(tmp_path: Path) -> N
     found = read_result(tmp_path / "a.json", image_size=(400, 200)).detections
     assert [found.label(i) for i in range(2)] == ["bee", "object"]
     assert found.boxes.tolist() == [[0.25, 0.25, 0.5, 0.75]] * 2
-    with pytest.raises(InputError, match=r"to \(200, 150\) is outside of the image of 150x200: it belongs to another"):
+    with pytest.raises(InputError, match=r"to \(200, 150\) is outside of the image of 150x200: give the image"):
         read_result(tmp_path / "a.json", image_size=(150, 200))
 
 

@@ -1,4 +1,4 @@
-"""The times of `--active`: by the clock, by the sun, over midnight, and where the sun does not set."""
+"""The times of `--active`: by clock and sun, over midnight, and with midnight sun."""
 
 from datetime import date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -185,10 +185,10 @@ def test_parsed_brightness(text: str, level: float) -> None:
         ("sunrise+..sunset", "give two times"),
         ("sunrise-30..sunset", "give two times"),
         ("noon..sunset", "give two times"),
-        ("06:60..20:30", "06:60 is no time of the day"),
-        ("06:00..24:01", "24:01 is no time of the day"),
+        ("06:60..20:30", "06:60 is not a time of day"),
+        ("06:00..24:01", "24:01 is not a time of day"),
         ("sunrise-13h..sunset", "at most 12h before or after sunrise"),
-        ("06:00..06:00", "begins when it ends"),
+        ("06:00..06:00", "its times are equal"),
         ("brightness>300", "below 255"),
         ("brightness<20", "give two times"),
     ],

@@ -1,4 +1,4 @@
-"""The CSI source against a stand-in for picamera2.
+"""The CSI source with a mock of picamera2.
 
 This proves colour order, shape, time stamps and cleanup as far as picamera2 does what its manual says. It cannot
 prove that it does: that takes a Raspberry Pi.

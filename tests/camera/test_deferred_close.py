@@ -3,7 +3,7 @@ import threading
 import pytest
 from beeagent.camera.source import DeferredClose
 
-SOON = 10.0
+SOON = 45.0
 
 
 def test_close_releases_once_when_unused() -> None:

@@ -6,7 +6,7 @@ from beeagent.camera import FrameQueue, QueueClosedError
 from hypothesis import given
 from hypothesis import strategies as st
 
-SOON = 10.0
+SOON = 45.0
 
 
 def in_thread(work: Callable[[], object]) -> threading.Thread:
@@ -16,7 +16,7 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
 
 
 @pytest.mark.parametrize("drop_oldest", [True, False])
-def test_get_returns_what_was_put(drop_oldest: bool) -> None:  # noqa: FBT001 - parametrised
+def test_get_returns_the_frame(drop_oldest: bool) -> None:  # noqa: FBT001 - parametrised
     queue: FrameQueue[int | None] = FrameQueue(drop_oldest=drop_oldest)
     queue.put(None)
     assert queue.get(0) is None

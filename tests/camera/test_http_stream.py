@@ -45,7 +45,7 @@ def test_stream_frames_in_order_with_arrival_times(server: MjpegServer) -> None:
     assert stamps == sorted(set(stamps))
 
 
-@pytest.mark.timeout(15)  # much less than OpenCV's own time-out of 30 s
+@pytest.mark.timeout(25)  # much less than OpenCV's own time-out of 30 s
 def test_stalled_stream_is_lost_and_reconnects(server: MjpegServer) -> None:
     source = open_stream(StreamAddress(server.url), timeouts=TIMEOUTS, freeze=None)
     assert source.read() is not None
@@ -128,7 +128,7 @@ def test_http_answer_without_a_stream_is_reported() -> None:
             open_stream(StreamAddress(server.url()), timeouts=TIMEOUTS, freeze=None)
 
 
-@pytest.mark.timeout(15)  # much less than OpenCV's own time-out of 30 s
+@pytest.mark.timeout(25)  # much less than OpenCV's own time-out of 30 s
 def test_silent_server_does_not_block_opening() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"

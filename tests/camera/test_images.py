@@ -14,11 +14,11 @@ from beeagent.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from support.numbered_frames import number_in, numbered_picture
+from support.numbered_frames import number_in, numbered_image
 
 
 def write(path: Path, number: int) -> Path:
-    path.write_bytes(cv2.imencode(path.suffix, numbered_picture(number))[1].tobytes())
+    path.write_bytes(cv2.imencode(path.suffix, numbered_image(number))[1].tobytes())
     return path
 
 

@@ -1,6 +1,7 @@
 """`open_camera`: a context manager and iterator over the frames of any address."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,11 +12,18 @@ from beeagent import Detector, InputError, open_camera
 SCENE = "synthetic:64x48?live=no"
 
 
-def threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("capture")}
+@pytest.fixture
+def threads() -> Callable[[], set[str]]:
+    """Return the capture threads of this test; one that another test left behind may take a while to end."""
+    before = set(threading.enumerate())
+    return lambda: {
+        thread.name for thread in threading.enumerate() if thread not in before and thread.name.startswith("capture")
+    }
 
 
-def test_every_frame_of_images_comes_in_order_and_the_iteration_ends(tmp_path: Path) -> None:
+def test_every_frame_of_images_comes_in_order_and_the_iteration_ends(
+    tmp_path: Path, threads: Callable[[], set[str]]
+) -> None:
     for index in range(5):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((8, 12, 3), index, np.uint8))
     with open_camera(str(tmp_path)) as frames:
@@ -27,7 +35,7 @@ def test_every_frame_of_images_comes_in_order_and_the_iteration_ends(tmp_path: P
     assert threads() == set()
 
 
-def test_leaving_the_block_early_ends_its_threads() -> None:
+def test_leaving_the_block_early_ends_its_threads(threads: Callable[[], set[str]]) -> None:
     with open_camera(SCENE) as frames:
         assert next(frames).index == 0
     assert threads() == set()

@@ -18,7 +18,7 @@ from beeagent.camera.csi import CsiInfo
 from beeagent.camera.v4l2 import Capability
 from beeagent.errors import InputError
 from support.mjpeg_server import MjpegServer
-from support.numbered_frames import number_in, numbered_picture, write_video
+from support.numbered_frames import number_in, numbered_image, write_video
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_video(tmp_path / "bees.mp4", 7)
     (tmp_path / "night").mkdir()
     for number in range(7):
-        cv2.imwrite(f"night/{number}.png", numbered_picture(number))
-    cv2.imwrite("0.png", numbered_picture(0))
+        cv2.imwrite(f"night/{number}.png", numbered_image(number))
+    cv2.imwrite("0.png", numbered_image(0))
     return tmp_path
 
 

@@ -49,7 +49,7 @@ def test_rate_limit_of_jittering_camera(camera: float, limit: float, expected: i
     assert abs(passed - expected) <= 2
 
 
-def test_waiting_seconds_early_gives_exact_rate() -> None:
+def test_rate_is_exact_after_early_waits() -> None:
     clock = FakeClock()
     limit = RateLimit(4, clock)
     for _ in range(9):

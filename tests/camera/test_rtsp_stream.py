@@ -1,7 +1,6 @@
 import threading
 
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.camera import (
     Capture,
     CaptureLimits,
@@ -15,6 +14,8 @@ from beeagent.camera import (
 from beeagent.camera.live import FreezeDetector
 from beeagent.camera.pacing import MonotonicClock
 from beeagent.camera.stream import open_stream
+from beeagent.threads import Backoff
+from support.mosquitto import free_port
 from support.rtsp_server import RtspServer, why_no_rtsp_server
 
 TIMEOUTS = StreamTimeouts(opening=15, reading=1)
@@ -61,8 +62,7 @@ def test_frozen_rtsp_stream_is_lost() -> None:
 
 
 def test_capture_survives_rtsp_server_down_frozen_and_killed() -> None:
-    with RtspServer() as first:
-        port = first.port
+    port = free_port()
     states: list[tuple[bool, str]] = []
     changed = threading.Condition()
 

@@ -1,4 +1,4 @@
-"""The camera sleeps: by a clock that jumps, in the dark, and closed meanwhile."""
+"""The sleeping camera: closed by the clock, which may jump, or in the dark."""
 
 import logging
 import threading
@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.camera import (
     Capture,
     CaptureLimits,
@@ -24,8 +23,9 @@ from beeagent.camera import (
 from beeagent.camera.active import ActiveTimes
 from beeagent.camera.sleep import DARK_S, LOOK_EVERY_S, SETTLE_S
 from beeagent.errors import InputError
+from beeagent.threads import Backoff
 
-SOON = 20.0
+SOON = 45.0
 EVENING = datetime(2026, 5, 4, 20, tzinfo=timezone.utc)
 MORNING = EVENING + timedelta(hours=10)
 
@@ -323,7 +323,7 @@ def test_camera_in_the_dark_is_closed_between_looks_and_no_look_is_processed(
     captured: Callable[..., Capture],
 ) -> None:
     class NightCamera(Camera):
-        """Dark until it has been opened three times: at the start, and for two looks."""
+        """Dark until it has been opened three times: at the start, and for two checks."""
 
         def read(self) -> Frame | None:
             self.reads += 1

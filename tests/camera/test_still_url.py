@@ -1,4 +1,4 @@
-"""A still image at an HTTP address as a camera: fetched again and again."""
+"""A still image at an HTTP address as a camera, fetched periodically."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Sunrise and sunset against published tables, and where the sun does not rise or set."""
+"""Sunrise and sunset against published tables, and during polar day and night."""
 
 from datetime import date, datetime, time, timedelta, timezone
 

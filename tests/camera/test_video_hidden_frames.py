@@ -1,4 +1,4 @@
-"""Videos that show fewer frames than their containers count, rightly: they end like any other."""
+"""Complete videos whose containers count frames that are not shown."""
 
 import struct
 from pathlib import Path

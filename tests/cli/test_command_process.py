@@ -1,4 +1,4 @@
-"""The command as a process: interrupted while it starts, with a full disk behind standard output, without a home."""
+"""The command as a process: interrupted at startup, with a full disk for standard output, without a home folder."""
 
 import pwd
 import shutil
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from beeagent.errors import InputError
 from beeagent.settings import load_settings
-from support.beeagent_process import DEADLINE, environment, run_beeagent, running_agent, tiny_model
+from support.beeagent_process import DEADLINE, environment, run_beeagent, running_agent, tiny_bare_model, tiny_model
 
 pytestmark = pytest.mark.faults
 
@@ -82,7 +82,7 @@ def test_ignored_interrupts_stay_ignored(tmp_path: Path) -> None:
 
 
 def test_interrupt_at_the_terminal_does_not_blame_a_bare_model(tmp_path: Path) -> None:
-    """The process that tries the model got the interrupt too, and was taken to have crashed."""
+    """Regression: the process that checks the model was interrupted, too, and reported as crashed."""
     program = (
         "import os, signal, subprocess, sys\n"
         "from beeagent.__main__ import main\n"
@@ -94,7 +94,7 @@ def test_interrupt_at_the_terminal_does_not_blame_a_bare_model(tmp_path: Path) -
         "main()\n"
     )
     with running_agent(
-        "--camera", "synthetic:160x120", *tiny_model(tmp_path), "--broker", "none",
+        "--camera", "synthetic:160x120", *tiny_bare_model(tmp_path), "--broker", "none",
         folder=tmp_path, program=("-c", program), prefix=("setsid", "--wait"),
     ) as agent:  # fmt: skip
         assert agent.end() == 0, agent.errors
@@ -147,7 +147,7 @@ def test_closed_pipe_prints_no_error(tmp_path: Path) -> None:
         assert process.wait(DEADLINE) == 1
 
 
-def test_closed_standard_output_is_no_error(tmp_path: Path) -> None:
+def test_closed_standard_output_exits_0(tmp_path: Path) -> None:
     ended = subprocess.run(
         ["sh", "-c", f"exec {sys.executable} -m beeagent schema >&-"],
         stderr=subprocess.PIPE, text=True, timeout=DEADLINE, check=False, env=environment(tmp_path),

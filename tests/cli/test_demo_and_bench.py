@@ -1,4 +1,4 @@
-"""The two commands that run the whole agent by themselves."""
+"""`beeagent demo` and `beeagent bench`, which run the whole agent."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from beeagent import Settings
 from beeagent.cli.bench import measure
-from support.beeagent_process import run_beeagent, tiny_model
+from support.beeagent_process import run_beeagent, tiny_bare_model, tiny_model
 
 
 def test_demo_prints_detections_received_over_mqtt(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_bench_counts_the_inferences_of_tiles_and_regions(
     most: float,
     tmp_path: Path,
 ) -> None:
-    _, model, _, labels = map(Path, tiny_model(tmp_path))
+    _, model, _, labels = map(Path, tiny_bare_model(tmp_path))
     settings = Settings().replace(
         camera="synthetic:320x240?live=no&bees=2-2", model=model, labels=labels, tiles="2x2", regions=regions, threads=1
     )

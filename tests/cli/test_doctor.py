@@ -1,4 +1,4 @@
-"""`beeagent doctor` tries each part."""
+"""`beeagent doctor` checks each part."""
 
 import re
 import shutil

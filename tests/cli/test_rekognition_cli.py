@@ -1,4 +1,4 @@
-"""`beeagent rekognition`: the cloud model is started and stopped at the service's own wire format."""
+"""`beeagent rekognition` starts and stops a cloud model over the service's wire format."""
 
 import signal
 import threading
@@ -24,7 +24,7 @@ ENVIRONMENT = {
 
 
 class StandIn:
-    """A model whose state goes on by one with each look, as `lifecycle` requests after a start or a stop."""
+    """A model whose state advances with each poll, by `lifecycle`, after a start or a stop."""
 
     def __init__(self, server: RekognitionServer, state: str) -> None:
         self.state = state

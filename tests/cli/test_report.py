@@ -14,7 +14,7 @@ from beeagent.messages import traffic_message
 from beeagent.settings import load_settings
 from beeagent.tracking import CountHistory, Interval, Totals
 from paho.mqtt import publish
-from support.beeagent_process import run_beeagent
+from support.beeagent_command import run_command
 from support.mosquitto import Mosquitto
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=timezone.utc)
@@ -43,11 +43,11 @@ def test_messages_in_a_file_are_counted_once(tmp_path: Path) -> None:
     other = json.dumps({"schema": "beeagent.detections/1"}).encode()
     file = tmp_path / "agent.jsonl"
     file.write_bytes(b"\n".join([messages[0], other, b"not JSON", *messages, b""]))
-    page = run_beeagent("report", file, "--out", tmp_path / "day.html", folder=tmp_path)
+    page = run_command("report", file, "--out", tmp_path / "day.html", folder=tmp_path)
     assert (page.returncode, page.stderr) == (0, "")
     assert page.stdout == f"{tmp_path}/day.html: 2026-05-04, door: 7 in, 1 out, entrance: 7 in, 1 out\n"
     assert "hive-7, camera front" in (tmp_path / "day.html").read_text()
-    table = run_beeagent("report", file, "--out", tmp_path / "counts.csv", folder=tmp_path)
+    table = run_command("report", file, "--out", tmp_path / "counts.csv", folder=tmp_path)
     assert table.stdout == f"{tmp_path}/counts.csv: 4 rows\n"
     assert (tmp_path / "counts.csv").read_text().splitlines() == [
         "minute,place,label,in,out,inside,frames",
@@ -66,7 +66,7 @@ def test_counts_of_the_device_are_read_while_an_agent_writes(tmp_path: Path) -> 
         at = NOON + timedelta(days=day)
         history.add([Interval(at, at, 600, {("door", "bee", "in"): 5 + day}, {})], Totals())
     given = ["--from-history", "--device", "hive-7", "--camera-name", "front", "--day", "2026-05-04"]
-    ended = run_beeagent("report", *given, "--out", tmp_path / "day.html", folder=tmp_path)
+    ended = run_command("report", *given, "--out", tmp_path / "day.html", folder=tmp_path)
     assert ended.stdout == f"{tmp_path}/day.html: 2026-05-04, door: 5 in, 0 out\n", ended.stderr
     lines: list[str] = []
     for out in ("day.html", "all.csv"):
@@ -81,7 +81,7 @@ def test_counts_of_the_device_are_read_while_an_agent_writes(tmp_path: Path) -> 
     [
         (["--out", "day.html"], "give one of FILE, --from-history and --from-broker"),
         (["a.jsonl", "--from-broker", "--out", "day.html"], "give one of FILE, --from-history and --from-broker"),
-        (["a.jsonl", "--seconds", "3", "--out", "day.html"], "--seconds 3 is for --from-broker"),
+        (["a.jsonl", "--seconds", "3", "--out", "day.html"], "--seconds 3 requires --from-broker"),
         (["a.jsonl", "--out", "day.pdf"], "day.pdf: the name must end in .html for a page, or .csv for a table"),
         (["missing.jsonl", "--out", "day.html"], "missing.jsonl: cannot be read: No such file or directory"),
         (["empty.jsonl", "--out", "day.html"], "has no traffic messages of device any and camera any"),
@@ -94,7 +94,7 @@ def test_wrong_use_is_one_line_and_exit_code_2(given: list[str], error: str, tmp
     other = sqlite3.connect(tmp_path / "other.sqlite3")
     other.execute("CREATE TABLE things (name)")
     other.close()
-    ended = run_beeagent("report", *(tmp_path / one if "." in one else one for one in given), folder=tmp_path)
+    ended = run_command("report", *(tmp_path / one if "." in one else one for one in given), folder=tmp_path)
     assert ended.returncode == 2
     assert error in ended.stderr
     assert ended.stderr.count("\n") == 1

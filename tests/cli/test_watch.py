@@ -34,7 +34,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from support.beeagent_process import run_beeagent
 from support.mosquitto import Mosquitto, free_port, running_mosquitto
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 MOMENT = datetime(2026, 5, 4, 10, 21, 7, 123456, tzinfo=timezone.utc)
 
 

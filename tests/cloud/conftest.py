@@ -8,7 +8,7 @@ from support.rekognition_server import ACCESS_KEY, SECRET_KEY, RekognitionServer
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An environment in which boto3 finds the credentials of the tests and no others."""
+    """An environment in which boto3 finds only the credentials of the tests."""
     share_models(monkeypatch)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)

@@ -1,4 +1,4 @@
-"""Collected frames: complete images with their lines, within the quota, whatever happens."""
+"""Collected frames: complete images with their manifest lines, within the quota, despite failures."""
 
 import json
 import os
@@ -101,7 +101,7 @@ def test_collection_is_a_dataset_with_the_boxes_of_both_models(tmp_path: Path) -
     assert [len(image.boxes) for image in edge.images] == [2, 2]
 
 
-def test_label_has_one_number_whatever_the_order_of_the_labels(tmp_path: Path) -> None:
+def test_label_numbers_do_not_depend_on_label_order(tmp_path: Path) -> None:
     box = (0.1, 0.1, 0.2, 0.3)
     for labels in (("bee", "wasp"), ("bee", "hornet"), ("wasp", "bee")):
         with collecting(tmp_path / "collected") as collection:

@@ -31,7 +31,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock by which botocore decides whether credentials expire."""
+    """The clock that botocore uses for the expiry of credentials."""
     clock = Clock()
     monkeypatch.setattr(botocore.credentials, "_local_now", clock)
     starting = botocore.credentials.RefreshableCredentials.__init__

@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.cloud import CallBudget, CallGuard, CloudDetectionError
+from beeagent.threads import Backoff
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""The package exports its public names lazily: boto3 is imported only by what calls AWS."""
+"""The package exports its public names lazily, without importing boto3."""
 
 import subprocess
 import sys

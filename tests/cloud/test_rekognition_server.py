@@ -1,4 +1,4 @@
-"""The fake Rekognition server is checked against botocore: a wrong fake proves nothing."""
+"""The fake Rekognition server, checked against botocore."""
 
 import urllib.error
 import urllib.request
@@ -48,7 +48,7 @@ def detect(client: BaseClient, image: bytes = JPEG, **more: object) -> dict[str,
     return client.detect_custom_labels(ProjectVersionArn=PROJECT_VERSION_ARN, Image={"Bytes": image}, **more)
 
 
-def test_default_response_is_that_of_the_article(server: RekognitionServer) -> None:
+def test_default_response_matches_the_article(server: RekognitionServer) -> None:
     assert detect(client(server), MinConfidence=40.0)["CustomLabels"] == ARTICLE_ANSWER
     (request,) = server.requests
     assert request.image == JPEG

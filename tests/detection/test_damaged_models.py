@@ -1,4 +1,4 @@
-"""What becomes of a model that is damaged: it runs, or it is refused in one line."""
+"""A damaged model runs, or is refused in one line."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The detector's own part: what it feeds, what it leaves out, and which models it refuses."""
+"""The detector: its input tensor, its detections, and the models that it refuses."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Boxes that a real TFLite model finds, against where the test painted what it finds."""
+"""Boxes of a real TFLite model, against the positions of painted objects."""
 
 from functools import cache
 
@@ -42,11 +42,9 @@ def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], Rectangle, Rectangle]:
     return (width, height), (left, top, right, bottom), (other_left, other_top, other_right, other_bottom)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(scenes(), st.sampled_from(list(Fit)))
-def test_boxes_enclose_what_was_painted_in_any_frame(
-    scene: tuple[tuple[int, int], Rectangle, Rectangle], fit: Fit
-) -> None:
+def test_boxes_enclose_the_painted_objects(scene: tuple[tuple[int, int], Rectangle, Rectangle], fit: Fit) -> None:
     size, red, blue = scene
     detector = edge_detector(fit)
     frame = painted(size, {RED: red, BLUE: blue})

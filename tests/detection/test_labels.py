@@ -63,7 +63,7 @@ def test_invalid_labels_are_refused(text: str, reason: str) -> None:
     assert "names.txt" in str(caught.value)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.text(max_size=40) | st.text("0129 :,\tab\n\r\u0663\x00\x85", max_size=30))
 @example("٣ bee")
 @example("99999 bee")
@@ -133,7 +133,7 @@ def damaged_archives(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(damaged_archives())
 def test_any_damage_to_packed_labels_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

@@ -1,4 +1,4 @@
-"""Masks: what lies in them, as boxes and as pixels."""
+"""Masks: boxes and pixels inside them."""
 
 import numpy as np
 from beeagent.detection import NO_MASKS, Detections, Masks

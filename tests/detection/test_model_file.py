@@ -1,4 +1,4 @@
-"""What is read from a .tflite file itself."""
+"""Reading of .tflite files."""
 
 import io
 import zipfile
@@ -16,7 +16,7 @@ from support.tiny_models import edge_finder, square_finder
 
 @pytest.mark.parametrize("classes", [1, 2, 90, 127, 128, 300])
 @pytest.mark.parametrize("background", [False, True])
-def test_the_number_of_classes_is_that_of_the_op(classes: int, background: bool) -> None:  # noqa: FBT001 - a parameter
+def test_number_of_classes_is_read_from_the_op(classes: int, background: bool) -> None:  # noqa: FBT001 - a parameter
     assert post_process_classes(square_finder(classes=classes, background=background)) == classes
 
 
@@ -49,7 +49,7 @@ MODEL = square_finder(classes=3)
 PACKED = ModelBundle.load(default_model()).model
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from([MODEL, PACKED]),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=20),

@@ -1,4 +1,4 @@
-"""Motion is found where a bee moves, whatever the light, the noise and the camera do."""
+"""Motion detection of moving bees, under changes of light, noise and camera."""
 
 from collections.abc import Callable, Iterator
 
@@ -89,7 +89,7 @@ def test_a_walking_bee_moves_and_little_else(board: Pixels, name: str) -> None:
 
 @pytest.mark.parametrize("size", [(1280, 720), (1024, 768), (800, 600)])
 def test_little_moves_before_a_camera_that_shakes(size: tuple[int, int]) -> None:
-    """The shift was half a pixel too large of images whose shrunk sides are odd, as those of 1280x720 are."""
+    """Regression: the shift was half a pixel too large for images whose shrunk sides are odd, as for 1280x720."""
     pixels = Scene(SceneOptions(width=size[0], height=size[1], seed=5, bees=(0, 0))).draw()[0]
     rng = np.random.default_rng(0)
     detector = MotionDetector()
@@ -177,7 +177,7 @@ def test_motion_in_a_mask_is_none(board: Pixels) -> None:
 
 
 def test_a_mask_that_waves_is_not_everything(board: Pixels) -> None:
-    """What is masked counts neither as part of the frame that moves nor as noise."""
+    """Masked areas count neither as moving nor as noise."""
     most = Masks((((0.0, 0.0), (1.0, 0.0), (1.0, 0.4), (0.0, 0.4)), ((0.3, 0.3), (1.0, 0.3), (1.0, 1.0), (0.3, 1.0))))
     detector = MotionDetector()
     for index in range(10):

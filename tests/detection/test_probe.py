@@ -1,4 +1,4 @@
-"""A bare model that crashes the runtime, or never ends, is refused in one line; this process goes on."""
+"""A bare model that crashes or hangs the runtime is refused in one line, without harm to this process."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -8,7 +8,7 @@ from beeagent.detection.probe import probe_model
 from beeagent.errors import InputError
 from beeagent.runtime import load_model
 from beeagent.settings import load_settings
-from support.beeagent_process import run_beeagent, tiny_model
+from support.beeagent_process import run_beeagent, tiny_bare_model
 from support.damaged_model_worker import damaged
 from support.memory_bundle import bundle_of
 from support.tiny_models import square_finder
@@ -63,7 +63,7 @@ def test_a_child_that_fails_otherwise_is_reported(runtime: Path) -> None:
 def test_the_command_line_refuses_it_in_one_line(runtime: Path, tmp_path: Path) -> None:
     runtime.write_text(runtime_running(CRASHES), encoding="utf-8")
     for command in (("--camera", "synthetic:64x48", "--broker", "none"), ("bench",)):
-        ended = run_beeagent(*command, *tiny_model(tmp_path), folder=tmp_path)
+        ended = run_beeagent(*command, *tiny_bare_model(tmp_path), folder=tmp_path)
         assert ended.returncode == 2, ended.stderr
         assert "tiny.tflite crashes the TFLite runtime" in ended.stderr.splitlines()[-1]
         assert "Traceback" not in ended.stderr

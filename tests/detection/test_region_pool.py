@@ -1,4 +1,4 @@
-"""A detector pool that chooses regions: the real model on what moves, and what it says of the rest."""
+"""A detector pool with regions: the real model on moving parts, and carried-over detections elsewhere."""
 
 from datetime import datetime, timezone
 
@@ -90,7 +90,7 @@ def test_a_square_at_rest_is_carried_over_where_nothing_is_processed() -> None:
     assert 0 in costs
 
 
-def test_the_model_is_unsure_only_about_what_it_has_processed() -> None:
+def test_only_processed_regions_are_unsure() -> None:
     pool = _pool(regions=RegionOptions(), uncertainty=UncertaintyRange(0.3, 1.0))
     results = [_process(pool, _square(100), at=index / 30) for index in range(80)]
     assert any(unsure is not None for _, unsure, _ in results)
@@ -128,7 +128,7 @@ def test_a_flag_in_a_mask_costs_nothing_and_is_no_detection() -> None:
     assert sum(costs[NO_MASKS]) > sum(resting)
 
 
-def test_what_is_beside_a_mask_is_detected_and_nothing_in_it_is_unsure() -> None:
+def test_mask_drops_unsure_detections_and_nothing_beside_it() -> None:
     pool = _pool(regions=RegionOptions(), uncertainty=UncertaintyRange(0.3, 1.0))
     for index in range(40):
         pixels = _flag_below(_square(30 + 5 * index, 100), index)
@@ -151,7 +151,7 @@ def test_objects_in_a_mask_that_is_new_are_forgotten_at_once() -> None:
     assert len(detections) == 0
 
 
-def test_what_is_chosen_for_a_frame_is_not_chosen_for_one_that_is_left_out() -> None:
+def test_regions_of_a_dropped_frame_are_chosen_again() -> None:
     pool = _pool(regions=RegionOptions())
     for index in range(60):
         _process(pool, _white(), at=index / 10)
@@ -173,7 +173,7 @@ def _holds(region: Region, x: int, y: int) -> bool:
     return region.left <= x and region.top <= y and x + _SQUARE <= right and y + _SQUARE <= bottom
 
 
-def test_a_detector_detects_in_a_stream_what_the_pool_detects() -> None:
+def test_detect_stream_matches_the_pool() -> None:
     pool = _pool(regions=RegionOptions(max_inference_rate=40))
     options = DetectorOptions(threads=1, threshold=0.6, tiling=Tiling(4, 4))
     detector = Detector(bundle_of(square_finder(max_detections=64), labels=("red",)), options)
@@ -196,7 +196,7 @@ def test_an_inference_rate_that_is_not_above_zero_is_refused_at_once(rate: float
         detector.detect_stream([], max_inference_rate=rate)
 
 
-def test_candidates_are_the_detections_and_then_those_down_to_a_share_of_the_threshold() -> None:
+def test_candidates_include_detections_below_the_threshold() -> None:
     pixels = _white()
     for x, red in ((0, 255), (100, 110), (200, 50)):  # the model's scores: 1, 0.43 and 0.2
         pixels[200 : 200 + _SQUARE, x : x + _SQUARE] = (0, 0, red)

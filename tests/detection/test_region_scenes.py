@@ -1,4 +1,4 @@
-"""Motion and regions together on drawn frames: what makes other motion detectors fail costs inferences, not bees.
+"""Motion and regions on synthetic frames: difficult scenes cost inferences, not detections.
 
 The model is perfect but for its resolution, so that a bee is missed only where no region shows it large enough.
 """

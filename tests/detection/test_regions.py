@@ -1,4 +1,4 @@
-"""Regions follow activity; nothing starves, nothing at rest is forgotten, and a limit of inferences is kept."""
+"""Regions follow activity, verify objects at rest, and keep the limit on inferences."""
 
 import itertools
 import math
@@ -94,7 +94,7 @@ def test_a_still_empty_frame_costs_less_than_one_inference_per_second() -> None:
     assert sum(len(camera.frame(_boxes(), _motion())[0].regions) for _ in range(80)) <= 7
 
 
-def test_what_moves_is_processed_in_full_resolution() -> None:
+def test_motion_is_processed_in_full_resolution() -> None:
     camera = _Camera()
     camera.settle(_boxes())
     widths = []
@@ -108,7 +108,7 @@ def test_what_moves_is_processed_in_full_resolution() -> None:
     assert np.mean(np.array(widths) == _INPUT[0]) >= 0.9
 
 
-def test_what_moved_in_a_frame_that_was_left_out_is_processed_in_the_next() -> None:
+def test_motion_in_a_dropped_frame_is_processed_in_the_next() -> None:
     camera = _Camera()
     camera.settle(_boxes())
     camera.planner.observe(_motion((500, 500, 530, 530)), frame=_FRAME, at=camera.at)
@@ -267,7 +267,7 @@ def test_an_object_that_moved_where_nothing_is_processed_is_forgotten_soon() -> 
     assert results[-1] == 0
 
 
-def test_a_result_separates_what_was_detected_in_this_frame() -> None:
+def test_result_marks_detections_of_this_frame() -> None:
     camera = _Camera()
     resting, moving = (100, 100, 130, 120), (1100, 600, 1130, 620)
     camera.settle(_boxes(resting, moving), frames=1)
@@ -355,7 +355,7 @@ def test_after_a_gap_a_limited_rate_is_not_spent_on_turns_that_were_missed() -> 
     assert sum(costs) <= 8
 
 
-def test_a_frame_from_before_the_time_went_back_is_not_mixed_up_with_the_new_ones() -> None:
+def test_frame_before_a_time_reset_is_separate() -> None:
     camera = _Camera()
     camera.at = 100.0
     camera.settle(_boxes())
@@ -373,7 +373,7 @@ def test_a_frame_from_before_the_time_went_back_is_not_mixed_up_with_the_new_one
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_regions_cover_all_cells_that_need_it_within_the_frame_and_no_more_than_tiles(data: st.DataObject) -> None:
+def test_regions_cover_all_due_cells_with_at_most_the_tiles(data: st.DataObject) -> None:
     frame = (data.draw(st.integers(1, 2500)), data.draw(st.integers(1, 2500)))
     model_input = data.draw(st.sampled_from([(320, 320), (640, 384), (64, 256)]))
     tiling = data.draw(st.sampled_from([Tiling(2, 2), Tiling(None, None), Tiling(8, 8), Tiling(3, 1)]))

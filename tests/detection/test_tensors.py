@@ -1,4 +1,4 @@
-"""Distinguishing boxes, classes, scores and count, in any order and under any names."""
+"""Recognition of boxes, classes, scores and count among the outputs, in any order and with any names."""
 
 from collections.abc import Mapping
 from itertools import permutations
@@ -84,7 +84,7 @@ def test_a_signature_comes_before_values(order: tuple[str, ...]) -> None:
 
 
 @ORDERS
-def test_values_decide_in_any_order_without_telling_names(order: tuple[str, ...]) -> None:
+def test_outputs_without_names_are_recognised_by_values(order: tuple[str, ...]) -> None:
     assert_finds_red_and_blue(edge_finder(order=order))
 
 

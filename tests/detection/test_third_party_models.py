@@ -1,4 +1,4 @@
-"""Detection models of others, on images with known objects."""
+"""Third-party detection models, on images with known objects."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_coco_ssd_returns_its_published_detections() -> None:
 
 
 def test_coco_ssd_finds_the_same_in_the_full_image() -> None:
-    """The frame is averaged, which is not quite what the published scores come from."""
+    """The published scores were computed with another resizing method."""
     detector = Detector(ModelBundle.load(shared_file(COCO_SSD)), DetectorOptions(threshold=0.3))
     pixels = image("third_party/cats_and_dogs.jpg")
     found = detector.detect(pixels)

@@ -41,7 +41,7 @@ def test_none_and_auto_are_parsed() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "2", "2x", "0x2", "9x1", "2x2x2", "-1x2", "2X2", "two", "2 x 2", "٢x٢", "100x1"])
-def test_any_other_text_is_refused_with_what_is_allowed(text: str) -> None:
+def test_other_text_is_refused_with_the_allowed_values(text: str) -> None:
     with pytest.raises(InputError, match="allowed are none, auto, or columns and rows such as 3x2"):
         parse_tiling(text)
 
@@ -88,9 +88,7 @@ def test_neighbours_share_a_quarter_of_a_tile(side: int, count: int) -> None:
 
 
 @given(width=st.integers(1, 3000), height=st.integers(1, 3000), inside=st.integers(300, 1000))
-def test_auto_shrinks_no_tile_by_more_than_two_and_takes_no_tile_more_than_needed(
-    width: int, height: int, inside: int
-) -> None:
+def test_auto_tiling_shrinks_at_most_by_two_with_minimum_tiles(width: int, height: int, inside: int) -> None:
     whole, *tiles = frame_regions(Tiling(None, None), frame=(width, height), model_input=(inside, inside))
     assert all(max(tile.width, tile.height) <= 2 * inside for tile in tiles)
     assert bool(tiles) == (max(whole.width, whole.height) > 2 * inside)

@@ -1,4 +1,4 @@
-"""From a frame to the model's input, and from boxes over the input back to boxes over the frame."""
+"""Transforms from a frame to the model's input, and of boxes back to the frame."""
 
 import math
 from dataclasses import replace

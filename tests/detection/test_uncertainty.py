@@ -61,7 +61,7 @@ def test_a_frame_is_unsure_if_a_confidence_is_in_the_range(confidences: tuple[fl
     assert UncertaintyRange(0.3, 0.7).contains_any(detections(*confidences)) == unsure
 
 
-def test_the_range_begins_and_ends_where_detections_are_almost_always_wrong_and_right() -> None:
+def test_range_excludes_almost_certain_confidences() -> None:
     unsure = uncertainty_range(bundle(CURVE), threshold=0.4)
     assert (unsure.low, unsure.high) == (0.3, 0.8)
 

@@ -1,4 +1,4 @@
-"""The examples and the README's Python, each as a program of its own, against the real thing."""
+"""The examples and the Python code of the README, each run as a program."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Fuzzes one target with atheris; see the README beside it."""
+"""Fuzz one target with atheris; see README.md in this folder."""
 
 import sys
 from contextlib import suppress

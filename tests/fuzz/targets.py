@@ -1,4 +1,4 @@
-"""What comes from outside, each kind with what reads it: it is taken, or refused in one clear line."""
+"""Kinds of external input with their parsers: each input is accepted, or refused in one line."""
 
 import io
 import json
@@ -21,11 +21,11 @@ _LONGEST_LINE = 2000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A reader of something.
+    """A parser of a kind of input.
 
     Attributes:
         read: takes bytes, and raises nothing but InputError.
-        seeds: what it might be given, to begin with.
+        seeds: initial inputs.
     """
 
     read: Callable[[bytes], object]

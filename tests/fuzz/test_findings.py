@@ -1,4 +1,4 @@
-"""What fuzzing found once, and what it begins with, is taken or refused in one line."""
+"""Findings and seeds of the fuzzer are accepted, or refused in one line."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ FINDINGS = sorted(path for path in Path(__file__).with_name("findings").glob("*/
 
 
 @pytest.mark.parametrize("path", FINDINGS, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_what_was_found_once_is_found_no_more(path: Path) -> None:
+def test_fixed_findings_stay_fixed(path: Path) -> None:
     TARGETS[path.parent.name](path.read_bytes())
 
 

@@ -1,4 +1,4 @@
-"""The agent as a component: a process that a nucleus starts, and that deployments configure, change and stop."""
+"""The agent as a component: started by a nucleus, configured and stopped by deployments."""
 
 import json
 import signal
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.greengrass.ipc import SOCKET_VARIABLE, THING_VARIABLE, TOKEN_VARIABLE
-from support.beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_model
+from support.beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_bare_model
 from support.cloud_agent import environment
 from support.greengrass_nucleus import (
     CLASSIC,
@@ -41,7 +41,7 @@ PERMISSIONS = {
 
 
 def configuration(folder: Path, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever may be configured
-    _, model, _, labels = tiny_model(folder)
+    _, model, _, labels = tiny_bare_model(folder)
     return {
         "accessControl": access_control(**PERMISSIONS),
         "camera": "synthetic:320x240@30",
@@ -251,7 +251,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("changed", "words"), WRONG)
-def test_wrong_cloud_deployment_leaves_a_component_that_runs_with_the_last_working_configuration(
+def test_component_runs_with_last_working_configuration_after_wrong_deployment(
     nucleus: Nucleus, tmp_path: Path, changed: dict[str, Any], words: str
 ) -> None:
     """Nucleus lite 2.6.0 changes the configuration, restarts the component, and does not roll back."""
@@ -303,7 +303,7 @@ def test_saved_configuration_is_private_and_has_no_secret(nucleus: Nucleus, tmp_
     assert "threads in the component's configuration is 'many'" in ended.stderr.splitlines()[-1]
 
 
-def test_without_a_nucleus_the_error_says_what_the_option_is_for(tmp_path: Path) -> None:
+def test_error_without_a_nucleus_explains_the_option(tmp_path: Path) -> None:
     ended = run_beeagent("--greengrass", folder=tmp_path, **{SOCKET_VARIABLE: "", TOKEN_VARIABLE: ""})
     assert (ended.returncode, ended.stdout) == (2, "")
     assert f"{SOCKET_VARIABLE} is not set, so no Greengrass nucleus has started this process" in ended.stderr
@@ -358,9 +358,7 @@ def test_agent_with_an_offline_nucleus_keeps_its_results(nucleus: Nucleus, tmp_p
     assert numbers == list(range(1, 21))
 
 
-def test_messages_with_many_detections_are_short_enough_for_the_echo_of_a_nucleus_lite(
-    nucleus: Nucleus, tmp_path: Path
-) -> None:
+def test_messages_with_many_detections_fit_the_nucleus_lite_echo(nucleus: Nucleus, tmp_path: Path) -> None:
     model, image = tmp_path / "crowd.tflite", tmp_path / "crowd.png"
     model.write_bytes(square_finder(size=(96, 96), cells=(12, 12), max_detections=100))
     cv2.imwrite(str(image), np.full((240, 240, 3), (0, 0, 255), dtype=np.uint8))  # red, and so detected everywhere
@@ -484,7 +482,7 @@ def _more_than_before(read: int, nucleus: Nucleus) -> bool:
 
 @pytest.mark.faults
 def test_port_in_use_is_refused_and_the_old_configuration_stays_in_use(nucleus: Nucleus, tmp_path: Path) -> None:
-    """The agent that could not serve the port had opened the outbox, and must release it."""
+    """The agent that could not listen on the port had opened the outbox, and must close it."""
     with component(nucleus, tmp_path) as agent, socket.create_server(("127.0.0.1", 0)) as taken:
         wait_for_message(nucleus)
         nucleus.configure(http_port=taken.getsockname()[1])

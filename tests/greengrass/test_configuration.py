@@ -1,4 +1,4 @@
-"""A component's configuration gives the same settings, whatever a nucleus has done to its values in transit."""
+"""Settings from a component's configuration, in all forms in which a nucleus passes values."""
 
 import json
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def with_points(value: Any) -> Any:  # noqa: ANN401 - any configuration
 
 
 @pytest.mark.parametrize("made", [dict, as_from_yaml, with_points])
-def test_all_forms_of_a_configuration_give_the_same_settings(made: Any, tmp_path: Path) -> None:  # noqa: ANN401 - any of them
+def test_all_forms_of_a_configuration_are_equal(made: Any, tmp_path: Path) -> None:  # noqa: ANN401 - any of them
     with nucleus_at(tmp_path) as nucleus, connected(nucleus) as connection:
         nucleus.configuration = {"accessControl": {"a": {"operations": ["*"]}}, **made(GIVEN), "tiles": None}
         settings = ConfigurationReader(connection, options={"frames": 7}, thing="hive-7").load()
@@ -72,7 +72,7 @@ def test_device_takes_precedence_over_the_thing(tmp_path: Path) -> None:
         assert ConfigurationReader(connection, options={}, thing="hive-7").load().agent.device == "east"
 
 
-def test_empty_configuration_gives_the_defaults(tmp_path: Path) -> None:
+def test_empty_configuration_has_the_defaults(tmp_path: Path) -> None:
     with nucleus_at(tmp_path) as nucleus, connected(nucleus) as connection:
         settings = ConfigurationReader(connection, options={}, thing="hive-7").load()
     assert not settings.differing(load_settings({"device": "hive-7"}, config=None))
@@ -93,7 +93,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(sorted(settings_by_name())) | st.text(), VALUES, max_size=4))
-def test_any_configuration_gives_settings_or_a_one_line_error(configuration: dict[str, Any]) -> None:
+def test_any_configuration_is_valid_or_a_one_line_error(configuration: dict[str, Any]) -> None:
     unused = IpcConnection(IpcAddress("", ""), on_rejected=lambda _: None)
     message = ""
     try:

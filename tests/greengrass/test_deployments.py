@@ -80,7 +80,7 @@ def test_ended_subscription_is_renewed(nucleus: Nucleus) -> None:
 
 
 def test_silently_lost_subscription_is_compensated_by_polling(nucleus: Nucleus) -> None:
-    """A restart of ggconfigd leaves the stream open, but no event arrives any more."""
+    """After a restart of ggconfigd, the stream stays open, but no event arrives."""
     read = Read()
     with listening(nucleus, read, read_interval_s=0.05):
         read.wait(1)

@@ -1,4 +1,4 @@
-"""Greengrass IPC: the connection is made again after each end, and given up only where it is rejected for good."""
+"""Greengrass IPC: the connection is established again unless the token is rejected."""
 
 import socket
 import threading
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.errors import InputError
 from beeagent.greengrass import IpcAddress, IpcConnection, IpcError, ipc_address
+from beeagent.threads import Backoff
 from support.greengrass_nucleus import DISCONNECTS_FROM, Nucleus, nucleus_at
 
 DEADLINE = 45.0
@@ -25,7 +25,7 @@ def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
 
 @dataclass
 class Connected:
-    """A connection, and whether it was rejected for good."""
+    """A connection, and whether it was rejected."""
 
     ipc: IpcConnection
     rejected: threading.Event
@@ -134,7 +134,7 @@ def test_nucleus_that_never_accepts_the_token_rejects_it(tmp_path: Path) -> None
             assert connected.rejected.wait(DEADLINE)
 
 
-def test_nucleus_that_closes_connections_while_it_starts_is_not_given_up(tmp_path: Path) -> None:
+def test_nucleus_that_closes_connections_at_its_start_is_retried(tmp_path: Path) -> None:
     path = tmp_path / "ipc.sock"
     with socket.socket(socket.AF_UNIX) as listening:
         listening.settimeout(DEADLINE)

@@ -1,4 +1,4 @@
-"""Publishing through Greengrass IPC: the AWS SDK, a real socket, and a fake nucleus that fails as real ones do."""
+"""Publishing through Greengrass IPC: the AWS SDK, a real socket, and a fake nucleus with realistic failures."""
 
 import threading
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.greengrass import GreengrassPublisher, IpcAddress, IpcConnection
 from beeagent.outbox import OutboxCounts, Outcome, Receipt
+from beeagent.threads import Backoff
 from support.delivery_line import DEADLINE, STATUS, TOPIC, DeliveryLine, line_to
 from support.greengrass_nucleus import CLASSIC, LITE, MAX_BYTES, Kind, Nucleus, nucleus_at
 
@@ -70,7 +70,7 @@ def all_delivered(line: DeliveryLine, count: int) -> None:
     assert line.outbox.counts() == OutboxCounts(produced=count, delivered=count, dropped={})
 
 
-def test_results_go_online_in_order_and_leave_the_outbox_after_their_echo(nucleus: Nucleus, tmp_path: Path) -> None:
+def test_results_are_published_in_order_and_removed_after_their_echo(nucleus: Nucleus, tmp_path: Path) -> None:
     with line(nucleus, tmp_path / "o") as running:
         running.put(40)
         all_delivered(running, 40)
@@ -175,7 +175,7 @@ def test_ended_subscription_is_renewed(nucleus: Nucleus, tmp_path: Path) -> None
 
 
 def test_silently_lost_subscription_repeats_each_result_once_at_most(nucleus: Nucleus, tmp_path: Path) -> None:
-    """A restart of iotcored leaves the stream open, but no message arrives any more."""
+    """After a restart of iotcored, the stream stays open, but no message arrives."""
     nucleus.round_trip_s = 0.1
     with line(nucleus, tmp_path / "o", echo_timeout_s=2.0) as running:
         running.put(3)

@@ -1,4 +1,4 @@
-"""Runs a model by MediaPipe Tasks alone: MODEL PICTURE… in, a JSON line a picture out. No beeagent here."""
+"""Run a model with MediaPipe Tasks, without beeagent: arguments MODEL IMAGE…; prints a JSON line per image."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The bundled models, run unchanged by clients that nobody here made find what the agent finds.
+"""Independent runtimes run the bundled models unchanged and detect the same as the agent.
 
 Each client has an environment of its own, named by a variable; CI makes both:
     BEEAGENT_MEDIAPIPE_PYTHON        a Python with mediapipe
@@ -32,7 +32,7 @@ def bundle(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def images(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Draw scenes of just the model's input size, so that no client has anything to resize."""
     spec = ModelBundle.load(bundle).input
     assert spec is not None
@@ -45,19 +45,19 @@ def pictures(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pat
     return paths
 
 
-def answers(variable: str, client: str, bundle: Path, pictures: Sequence[Path]) -> list[list[dict[str, Any]]]:
+def answers(variable: str, client: str, bundle: Path, images: Sequence[Path]) -> list[list[dict[str, Any]]]:
     python = os.environ.get(variable)
     if python is None:
         pytest.skip(f"{variable} names no Python to run this client with; see the module's docstring")
-    command = [python, str(HERE / client), str(bundle / "model.tflite"), *map(str, pictures)]
+    command = [python, str(HERE / client), str(bundle / "model.tflite"), *map(str, images)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
-def own(bundle: Path, pictures: Sequence[Path]) -> list[Detections]:
+def own(bundle: Path, images: Sequence[Path]) -> list[Detections]:
     detector = Detector(ModelBundle.load(bundle), DetectorOptions(threads=1, threshold=LEAST - SCORE))
-    return [detector.detect(np.asarray(cv2.imread(str(path)), np.uint8)) for path in pictures]
+    return [detector.detect(np.asarray(cv2.imread(str(path)), np.uint8)) for path in images]
 
 
 def alike(found: Sequence[dict[str, Any]], ours: Detections) -> None:
@@ -72,17 +72,17 @@ def alike(found: Sequence[dict[str, Any]], ours: Detections) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_mediapipe_finds_what_the_agent_finds(bundle: Path, pictures: list[Path]) -> None:
-    theirs = answers("BEEAGENT_MEDIAPIPE_PYTHON", "mediapipe_client.py", bundle, pictures)
+def test_mediapipe_and_agent_detect_the_same(bundle: Path, images: list[Path]) -> None:
+    theirs = answers("BEEAGENT_MEDIAPIPE_PYTHON", "mediapipe_client.py", bundle, images)
     assert sum(map(len, theirs)) >= 10
     assert {one["label"] for found in theirs for one in found} == {"bee"}
-    for found, ours in zip(theirs, own(bundle, pictures), strict=True):
+    for found, ours in zip(theirs, own(bundle, images), strict=True):
         alike(found, ours)
 
 
 @pytest.mark.timeout(400)
-def test_plain_tflite_runtime_finds_what_the_agent_finds(bundle: Path, pictures: list[Path]) -> None:
-    theirs = answers("BEEAGENT_TFLITE_RUNTIME_PYTHON", "tflite_runtime_client.py", bundle, pictures)
+def test_tflite_runtime_and_agent_detect_the_same(bundle: Path, images: list[Path]) -> None:
+    theirs = answers("BEEAGENT_TFLITE_RUNTIME_PYTHON", "tflite_runtime_client.py", bundle, images)
     assert sum(map(len, theirs)) >= 10
-    for found, ours in zip(theirs, own(bundle, pictures), strict=True):
+    for found, ours in zip(theirs, own(bundle, images), strict=True):
         alike(found, ours)

@@ -1,4 +1,4 @@
-"""A model with a rectangular input, made by the exporter: three runtimes find what was painted where it was painted."""
+"""An exported model with a rectangular input: three runtimes detect the painted objects."""
 
 import json
 import os
@@ -28,7 +28,7 @@ WIDTH, HEIGHT = 640, 384
 COLUMNS, ROWS = 10, 4
 CELL = (WIDTH // COLUMNS, HEIGHT // ROWS)
 COLOURS = {"red": RED, "green": GREEN, "blue": BLUE}
-# Column and row of each colour's cell, by picture.
+# Column and row of each colour's cell, by image.
 SCENES = (
     {"red": (0, 0), "green": (9, 0), "blue": (9, 3)},
     {"red": (0, 3), "green": (3, 1), "blue": (8, 2)},
@@ -39,7 +39,7 @@ Found = list[tuple[str, list[float]]]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("painted")
     paths = []
     for number, scene in enumerate(SCENES):
@@ -53,10 +53,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def bundle(pictures: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Export int8 by the steps that `beeagent export` takes."""
     heads = grid_heads(size=(WIDTH, HEIGHT), cells=(COLUMNS, ROWS))
-    calibration = [np.asarray(cv2.imread(str(path)), np.uint8)[..., ::-1] for path in pictures]
+    calibration = [np.asarray(cv2.imread(str(path)), np.uint8)[..., ::-1] for path in images]
     converted = convert_heads(heads, precision=Precision.INT8, calibration=calibration)
     description = ModelDescription(
         name="squares",
@@ -88,20 +88,20 @@ def bundle(pictures: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
     return out
 
 
-def agent(bundle: Path, pictures: list[Path]) -> list[Found]:
+def agent(bundle: Path, images: list[Path]) -> list[Found]:
     detector = Detector(ModelBundle.load(bundle), DetectorOptions(threads=1))
-    detections = [detector.detect(np.asarray(cv2.imread(str(path)), np.uint8)) for path in pictures]
+    detections = [detector.detect(np.asarray(cv2.imread(str(path)), np.uint8)) for path in images]
     return [
         [(found.label(index), list(map(float, box))) for index, box in enumerate(found.boxes)] for found in detections
     ]
 
 
 def client(variable: str, script: str) -> Callable[[Path, list[Path]], list[Found]]:
-    def run(bundle: Path, pictures: list[Path]) -> list[Found]:
+    def run(bundle: Path, images: list[Path]) -> list[Found]:
         python = os.environ.get(variable)
         if python is None:
             pytest.skip(f"{variable} names no Python to run this client with; see test_independent_clients.py")
-        command = [python, str(HERE / script), str(bundle / "model.tflite"), *map(str, pictures)]
+        command = [python, str(HERE / script), str(bundle / "model.tflite"), *map(str, images)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
@@ -123,10 +123,10 @@ def _label(label: Any) -> str:  # noqa: ANN401 - a name, or what stands for it
         pytest.param(client("BEEAGENT_TFLITE_RUNTIME_PYTHON", "tflite_runtime_client.py"), id="tflite-runtime"),
     ],
 )
-def test_wide_model_finds_what_was_painted(
-    runtime: Callable[[Path, list[Path]], list[Found]], bundle: Path, pictures: list[Path]
+def test_wide_model_detects_painted_objects(
+    runtime: Callable[[Path, list[Path]], list[Found]], bundle: Path, images: list[Path]
 ) -> None:
-    for scene, found in zip(SCENES, runtime(bundle, pictures), strict=True):
+    for scene, found in zip(SCENES, runtime(bundle, images), strict=True):
         assert sorted(label for label, _ in found) == sorted(scene)
         for label, box in found:
             column, row = scene[label]

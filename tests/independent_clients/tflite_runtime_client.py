@@ -1,6 +1,6 @@
-"""Runs a model by plain tflite-runtime: MODEL PICTURE… in, a JSON line a picture out. No beeagent here.
+"""Run a model with tflite-runtime, without beeagent: arguments MODEL IMAGE…; prints a JSON line per image.
 
-Pictures have the size of the model's input, and no channel order to mind but RGB.
+Images must have the size of the model's input, in RGB.
 """
 
 import json

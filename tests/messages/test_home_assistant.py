@@ -1,4 +1,4 @@
-"""What the announcement to Home Assistant says of the page."""
+"""The address of the page in the announcement to Home Assistant."""
 
 import json
 

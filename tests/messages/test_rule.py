@@ -1,4 +1,4 @@
-"""Which frames make a message."""
+"""The rule that selects the frames to publish."""
 
 from typing import Literal
 

@@ -9,13 +9,13 @@ from beeagent.errors import InputError
 from beeagent.mqtt import BrokerAddress, EmbeddedBroker, MqttOptions, MqttPublisher
 from beeagent.outbox import Outbox, Sender
 from paho.mqtt.enums import MQTTProtocolVersion
-from support.mosquitto import find_program
+from support.mosquitto import find_program, free_port
 from support.mqtt_subscriber import subscriber
 from support.tcp_proxy import tcp_proxy
 
 pytest.importorskip("amqtt", reason="the extra `demo` is not installed")
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 MQTT_3 = MQTTProtocolVersion.MQTTv311
 
 
@@ -52,7 +52,7 @@ def test_results_reach_a_subscriber_and_the_status_is_retained() -> None:
             publisher.stop(farewell=b"offline: stopped", timeout=5.0)
             late.wait_until(lambda: late.payloads()[-1] == b"offline: stopped")
             assert set(late.payloads()) == {b"online", b"offline: stopped"}  # amqtt may repeat what it retains
-        assert sender.stop()
+        assert sender.stop(timeout=DEADLINE)
         assert outbox.counts().delivered == 300
     finally:
         publisher.stop(farewell=None, timeout=5.0)
@@ -100,9 +100,9 @@ def test_mosquittos_own_clients_can_use_it() -> None:
 
 def test_restarted_broker_has_no_retained_messages() -> None:
     before = set(threading.enumerate())
-    broker = EmbeddedBroker(port=None)
+    port = free_port()
+    broker = EmbeddedBroker(port=port)
     broker.start()
-    port = broker.address.port
     its_threads = set(threading.enumerate()) - before
     assert its_threads
     broker.stop()

@@ -21,7 +21,7 @@ from support.mqtt_options import mqtt_options
 from support.mqtt_subscriber import subscriber
 from support.tcp_proxy import tcp_proxy
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 NEVER = 3600.0
 STATUS = "bees/hive/status"
 PASSWORD = uuid.uuid4().hex
@@ -29,7 +29,7 @@ WRONG_PASSWORD = uuid.uuid4().hex
 
 
 class Watched:
-    """A publisher whose state and receipts can be waited for."""
+    """A publisher that allows waiting for its state and acknowledgements."""
 
     def __init__(self, options: MqttOptions, **changes: Any) -> None:  # noqa: ANN401 - arguments of the publisher
         arguments: dict[str, Any] = {
@@ -98,7 +98,7 @@ def test_publish_uses_mqtt_5_at_qos_1(mosquitto: Mosquitto) -> None:
         assert properties == {"ContentType": "application/json", "PayloadFormatIndicator": 1}
 
 
-def test_mosquitto_sub_sees_what_is_published(mosquitto: Mosquitto) -> None:
+def test_mosquitto_sub_receives_published_messages(mosquitto: Mosquitto) -> None:
     program = find_program("mosquitto_sub")
     command = [program, "-p", str(mosquitto.port), "-V", "5", "-q", "1", "-t", "bees/#", "-C", "2", "-W", "20", "-v"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
@@ -322,7 +322,7 @@ def test_refusal_of_mqtt_5_leads_to_3_1_1(mosquitto: Mosquitto) -> None:
     with tcp_proxy(mosquitto.port, admit=admit) as proxy, subscriber(mosquitto.port) as seen:
         options = replace(mosquitto.options, address=BrokerAddress("127.0.0.1", proxy.port, tls=False))
         with publishing(options, first_wait_s=NEVER, longest_wait_s=NEVER) as watched:
-            watched.wait_connected()  # without a wait, and without having told of trouble
+            watched.wait_connected()  # without a wait, and without a reported problem
             assert watched.states == [PublisherState(connected=True)]
             mosquitto.wait_for_log("as beeagent-test", "p2", "c1")
             watched.publish(b"x")
@@ -488,8 +488,8 @@ def test_wrong_password_is_reported_without_the_password(tmp_path: Path, caplog:
         wrong = mqtt_options(address=broker.address, client_id="x", username="bee", password=WRONG_PASSWORD)
         with publishing(wrong) as watched:
             watched.wait_until(lambda: "refuses the user name or password" in watched.publisher.state.reason)
-            told = [watched.publisher.state.reason, repr(wrong), caplog.text]
-    assert not [text for text in told if PASSWORD in text or WRONG_PASSWORD in text]
+            texts = [watched.publisher.state.reason, repr(wrong), caplog.text]
+    assert not [text for text in texts if PASSWORD in text or WRONG_PASSWORD in text]
 
 
 @pytest.fixture(scope="session")
@@ -510,7 +510,7 @@ def broker_with_tls(
         yield broker
 
 
-def test_mqtts_with_a_given_authority(tmp_path: Path, authority: trustme.CA) -> None:
+def test_mqtts_with_a_ca_file(tmp_path: Path, authority: trustme.CA) -> None:
     with broker_with_tls(tmp_path, authority) as broker:
         options = mqtt_options(address=broker.address, client_id="x", ca_file=tmp_path / "ca.pem")
         with publishing(options) as watched:

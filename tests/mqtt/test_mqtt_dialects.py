@@ -1,4 +1,4 @@
-"""Brokers that do not know MQTT 5, or not all of it: mosquitto where its settings can say so, and scripted ones."""
+"""Brokers without MQTT 5 or with parts of it: mosquitto with such settings, and scripted brokers."""
 
 import socket
 import threading
@@ -19,7 +19,7 @@ from support.mosquitto import Mosquitto, running_mosquitto
 from support.mqtt_subscriber import subscriber
 from support.scripted_broker import OK_3, Connect, Published, connack_5, disconnect_5, scripted_broker
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 STATUS = "bees/hive/status"
 TOPIC = "bees/hive/front/detections"
 DELIVERED = Receipt(Outcome.DELIVERED)
@@ -27,7 +27,7 @@ OLD_REFUSAL = b"\x20\x02\x00\x01"
 
 
 class Watched:
-    """A publisher whose states and receipts can be waited for."""
+    """A publisher that allows waiting for states and acknowledgements."""
 
     def __init__(self, options: MqttOptions) -> None:
         self.publisher = MqttPublisher(

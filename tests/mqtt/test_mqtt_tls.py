@@ -1,4 +1,4 @@
-"""TLS: who is trusted, who is not, and what is said of it."""
+"""TLS: accepted and rejected certificates, and the reasons reported."""
 
 import socket
 import ssl
@@ -38,7 +38,7 @@ def _broker(
 
 
 def _reason(options: MqttOptions) -> str:
-    """Give what the publisher says after its first attempt, which must fail."""
+    """Return the reason after the first attempt, which must fail."""
     publisher = MqttPublisher(options=options, status_topic="t", last_will=lambda: b"")
     changed = threading.Event()
     publisher.listen(changed.set)
@@ -89,8 +89,8 @@ def test_missing_or_untrusted_client_certificate_is_reported(tmp_path: Path, aut
         without = mqtt_options(address=broker.address, client_id="x", ca_file=tmp_path / "ca.pem")
         # A broker that closes at once may take its own words with it: then there is only a guess.
         guess = "closed the connection without an answer (one that requires another client certificate"
-        told = _reason(without)
-        assert "requires a client certificate: set mqtt_certificate_file" in told or guess in told
+        reason = _reason(without)
+        assert "requires a client certificate: set mqtt_certificate_file" in reason or guess in reason
         strange = mqtt_options(
             address=broker.address,
             client_id="x",
@@ -98,8 +98,8 @@ def test_missing_or_untrusted_client_certificate_is_reported(tmp_path: Path, aut
             certificate_file=tmp_path / "hive.pem",
             key_file=tmp_path / "hive-key.pem",
         )
-        told = _reason(strange)
-        assert "does not accept the client certificate" in told or guess in told
+        reason = _reason(strange)
+        assert "does not accept the client certificate" in reason or guess in reason
 
 
 def test_tls_to_a_plain_port_and_plain_to_a_tls_port(

@@ -1,4 +1,4 @@
-"""Messages that a broker will never take: moved to the dead-letter file and reported, and the next ones flow."""
+"""Poison messages are moved to the dead-letter file and reported, and do not block the next ones."""
 
 import json
 import socket
@@ -179,7 +179,7 @@ def test_suspicion_ends_when_the_message_is_not_sent_again(clock: _Clock) -> Non
     assert not poison.careful
 
 
-def test_refused_message_is_given_up_though_others_on_its_topic_are_accepted(clock: _Clock) -> None:
+def test_refused_message_is_dead_lettered_while_others_on_its_topic_pass(clock: _Clock) -> None:
     poison = PoisonDetector(patience_s=60)
     assert not poison.note_refused("x", "t")
     clock.now += 59

@@ -1,11 +1,11 @@
-"""How a fleet connects again after its broker has died."""
+"""Reconnecting of a fleet after the death of its broker."""
 
 import random
 from bisect import bisect_left
 
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.mqtt.publisher import _FIRST_WAIT_S, _LONGEST_WAIT_S
+from beeagent.threads import Backoff
 
 SENDERS = 1000
 

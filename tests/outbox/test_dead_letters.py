@@ -1,4 +1,4 @@
-"""The dead-letter file, which is for people."""
+"""The dead-letter file."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whatever happens between the device and the broker, results arrive in order afterwards, and none is lost."""
+"""Outages between device and broker: results arrive in order afterwards, and none is lost."""
 
 import signal
 import subprocess
@@ -135,7 +135,7 @@ def test_refused_credentials_are_tried_again(tmp_path: Path) -> None:
 
 
 def test_pauses_grow_during_a_long_outage(mosquitto: Mosquitto) -> None:
-    """An hour of tries, with the waits noted and not waited."""
+    """An hour of attempts, with the waits recorded and skipped."""
     mosquitto.stop()
     waits: list[float] = []
 

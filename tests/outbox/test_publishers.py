@@ -1,4 +1,4 @@
-"""Ways out that are not MQTT fit the same protocol: a small one of each kind that Greengrass IPC can be.
+"""Publishers other than MQTT implement the same protocol: one of each kind that Greengrass IPC can be.
 
 Their other side is played here by `Cloud`, since what matters is what the publisher makes of its answers.
 """
@@ -13,7 +13,7 @@ from support.delivery_line import TOPIC, DeliveryLine, line_to
 
 
 class Cloud:
-    """The broker behind the other side: what it has got, and whether it can be reached."""
+    """The broker behind the nucleus: its received messages, and whether it is reachable."""
 
     def __init__(self) -> None:
         self.online = threading.Event()

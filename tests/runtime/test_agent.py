@@ -1,4 +1,4 @@
-"""The agent end to end: an image goes in, a message comes out of a broker."""
+"""The agent end to end, from an image to a message at a broker."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ from beeagent.messages import load_schema
 from beeagent.runtime import Agent, FrameResult
 from beeagent.settings import load_settings
 from jsonschema import Draft202012Validator, FormatChecker
-from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
+from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_bare_model, tiny_model
 from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
 from support.numbered_frames import write_video
@@ -169,8 +169,8 @@ def test_closed_pipe_of_stdout_ends_agent(tmp_path: Path) -> None:
 
 
 def test_no_result_is_handled_after_stop(tmp_path: Path) -> None:
-    """Once standard output had broken, the results still on their way were written to what was gone."""
-    _, model, _, labels = tiny_model(tmp_path)
+    """Regression: after standard output was closed, pending results were still written to it."""
+    _, model, _, labels = tiny_bare_model(tmp_path)
     seen: list[int] = []
 
     def stop_at_the_first(result: FrameResult) -> None:

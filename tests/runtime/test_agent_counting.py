@@ -1,4 +1,4 @@
-"""The agent follows and counts: tracks in the detections, traffic messages, totals that survive, places that change."""
+"""Tracking and counting in the agent: tracks in detections, traffic messages, persistent totals, changed places."""
 
 import json
 import os
@@ -44,7 +44,7 @@ _PAUSE = 10  # frames without a bee after each: a second, in which its track end
 
 
 def _video(path: Path, ways: Sequence[str], *, rate: int = 10, pause: int = _PAUSE) -> Path:
-    """Draw a red flag, which is masked, and one bee after the other that goes down (`in`) or up (`out`)."""
+    """Draw a red flag in a mask, and one bee after the other moving down (`in`) or up (`out`)."""
     side = _CELLS * _CELL
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, (side, side))
     for way in ways:
@@ -93,7 +93,7 @@ def _stored_total(folder: Path, direction: str) -> int:
         return history.totals().ever["door", "red", direction]
 
 
-def test_drawn_video_is_counted_exactly_and_totals_go_on_in_the_next_run(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_synthetic_video_is_counted_exactly_and_totals_continue(mosquitto: Mosquitto, tmp_path: Path) -> None:
     video = _video(tmp_path / "hive.avi", ["in", "in", "out"])
     arguments = [*_arguments(tmp_path, mosquitto, video), "--places", _places(tmp_path), "--traffic-interval", "2"]
     with subscriber(mosquitto.port, "beeagent/#") as subscribed:
@@ -168,7 +168,7 @@ def test_kill_and_restart_keep_totals(mosquitto: Mosquitto, tmp_path: Path) -> N
     assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
 
 
-def test_counts_that_cannot_be_stored_are_stored_later_and_reported_meanwhile(tmp_path: Path) -> None:
+def test_counts_are_stored_after_a_disk_error_which_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "counts.sqlite3"
     problems: list[str | None] = []
     counting = Counting(
@@ -205,7 +205,7 @@ def _traffic_of(stdout: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("damage", "waiting"), [("garbage", 1), ("truncated", 0)])
-def test_damaged_counts_file_is_set_aside_and_totals_go_on(damage: str, waiting: int, tmp_path: Path) -> None:
+def test_damaged_counts_file_is_renamed_and_totals_continue(damage: str, waiting: int, tmp_path: Path) -> None:
     video = _video(tmp_path / "hive.avi", ["in", "in", "out"])
     state = tmp_path / "state" / "beeagent"
     arguments: list[str | Path] = [
@@ -295,7 +295,7 @@ def test_images_that_need_not_follow_each_other_are_refused(option: str, tmp_pat
         "--camera", tmp_path / "images", *tiny_model(tmp_path), *given, "--broker", "none", folder=tmp_path
     )
     assert ended.returncode == 2
-    assert f"{option[2:]} is set and cannot be set on" in ended.stderr
+    assert f"{option[2:]} cannot be used with" in ended.stderr
 
 
 def test_unusual_traffic_is_an_event_at_the_broker_and_in_home_assistant(mosquitto: Mosquitto, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An agent whose camera sleeps: what it reports, what goes on meanwhile, and that it wakes without loss."""
+"""An agent with a sleeping camera: its reports, its delivery, and waking without loss."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from beeagent.messages import load_schema
 from jsonschema import Draft202012Validator, FormatChecker
 from support import agent_with_clock
-from support.beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_model
+from support.beeagent_process import DEADLINE, RunningAgent, run_beeagent, running_agent, tiny_bare_model, tiny_model
 from support.mjpeg_server import MjpegServer
 from support.mosquitto import Mosquitto, free_port
 from support.mqtt_subscriber import Subscriber, subscriber
@@ -137,7 +137,7 @@ def test_agent_reports_its_sleep(mosquitto: Mosquitto, tmp_path: Path) -> None:
             validator.validate(message)
 
 
-def test_agent_wakes_without_loss_and_says_in_the_traffic_that_it_slept(mosquitto: Mosquitto, tmp_path: Path) -> None:
+def test_agent_wakes_without_loss_and_traffic_has_asleep(mosquitto: Mosquitto, tmp_path: Path) -> None:
     places = tmp_path / "places.toml"
     places.write_text(PLACES, encoding="utf-8")
     with hive(mosquitto, tmp_path, *tiny_model(tmp_path), "--places", places) as agent:
@@ -163,7 +163,7 @@ def test_agent_wakes_without_loss_and_says_in_the_traffic_that_it_slept(mosquitt
 def test_model_is_reloaded_and_sigterm_ends_the_agent_while_the_camera_sleeps(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
-    _, model, _, labels = tiny_model(tmp_path)
+    _, model, _, labels = tiny_bare_model(tmp_path)
     other, config = tmp_path / "other.tflite", tmp_path / "beeagent.toml"
     other.write_bytes(square_finder(cells=(4, 4)))
     config.write_text(f"model = '{model}'\nlabels = '{labels}'\n", encoding="utf-8")

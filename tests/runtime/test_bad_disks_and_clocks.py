@@ -1,4 +1,4 @@
-"""What a device on a pole meets: a disk that is full or read-only, and a clock that is set while the agent runs."""
+"""A full or read-only disk, and a clock that is set while the agent runs."""
 
 import json
 import signal
@@ -146,7 +146,7 @@ def test_outbox_settings_apply_and_dropped_results_are_counted(mosquitto: Mosqui
     for _ in range(300):
         number = outbox.next_number("hive/camera")
         outbox.put(stream="hive/camera", topic="beeagent/hive/camera/detections", payload=padded(number))
-    assert outbox.close()
+    assert outbox.close(timeout=DEADLINE)
     with (
         subscriber(mosquitto.port, "beeagent/#") as seen,
         running_agent(*arguments(tmp_path, mosquitto, state), folder=tmp_path, **small) as agent,

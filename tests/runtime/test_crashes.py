@@ -1,4 +1,4 @@
-"""`kill -9` at random moments: nothing that was produced is lost, and no number is given twice.
+"""`kill -9` at random times: no result is lost, and no number is assigned twice.
 
 A few kills in every run; as many as wished with `BEEAGENT_KILLS=100 pytest tests/runtime/test_crashes.py`.
 """
@@ -39,7 +39,7 @@ max_queued_messages 0
 
 
 class Arrivals:
-    """What a subscriber has got, by number."""
+    """The received messages by number."""
 
     def __init__(self, subscribed: Subscriber) -> None:
         self._subscribed = subscribed

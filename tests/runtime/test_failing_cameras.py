@@ -1,4 +1,4 @@
-"""Cameras that fail while the agent runs: the status says so and why, and results flow again with no restart."""
+"""Cameras that fail while the agent runs: the status has the reason, and results continue without restart."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _ENOUGH = 60
 
 
 class WatchedAgent:
-    """A `beeagent` process with a camera, as its subscribers see it."""
+    """A `beeagent` process with a camera, and its messages."""
 
     def __init__(self, process: RunningAgent, subscribed: Subscriber) -> None:
         self.process = process.process
@@ -49,7 +49,7 @@ class WatchedAgent:
         self._seen = found + 1
 
     def wait_for_results(self, count: int = _ENOUGH) -> list[dict[str, Any]]:
-        """Wait for so many more results, and return them."""
+        """Wait for a number of further results, and return them."""
         before = len(self._subscribed.payloads("/detections"))
         self._subscribed.wait_for(before + count, topic_end="/detections")
         return [json.loads(payload) for payload in self._subscribed.payloads("/detections")[before:]]
@@ -95,7 +95,7 @@ def watched_agent(camera: str | Path, broker: Mosquitto, folder: Path, *more: st
 
 @pytest.fixture(scope="module")
 def network_camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MjpegServer, WatchedAgent]]:
-    """A camera on the network and one agent, which goes through all its failures."""
+    """A network camera with one agent, for all kinds of failures."""
     folder = tmp_path_factory.mktemp("network-camera")
     with (
         MjpegServer() as server,

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from support.beeagent_process import RunningAgent, running_agent, tiny_model
+from support.beeagent_process import RunningAgent, running_agent, tiny_bare_model, tiny_model
 from support.cloud_agent import environment as cloud_environment
 from support.greengrass_nucleus import nucleus_at
 from support.mosquitto import Mosquitto, free_port
@@ -114,7 +114,7 @@ def test_failed_reload_thread_exits_1_with_offline_status(mosquitto: Mosquitto, 
 @pytest.mark.parametrize("thread", OF_A_COMPONENT)
 def test_failed_thread_of_component_exits_1(thread: str, tmp_path: Path) -> None:
     trigger = _Trigger(tmp_path)
-    _, model, _, labels = tiny_model(tmp_path)
+    _, model, _, labels = tiny_bare_model(tmp_path)
     with nucleus_at(tmp_path) as nucleus:
         topics = {"beeagent/hive/camera/detections", "beeagent/hive/status"}
         nucleus.allowed = {"PublishToIoTCore": topics, "SubscribeToIoTCore": topics}

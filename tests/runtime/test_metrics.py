@@ -1,4 +1,4 @@
-"""What Prometheus reads is what the snapshot says."""
+"""The metrics for Prometheus match the health snapshot."""
 
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -86,7 +86,7 @@ def test_every_value_has_its_metric() -> None:
     }
 
 
-def test_camera_that_is_active_or_sleeps_until_it_is_bright_has_no_time_of_waking() -> None:
+def test_wake_time_is_unknown_when_active_or_by_brightness() -> None:
     now = Snapshot(
         device="hive-7",
         model="bees@12345678",

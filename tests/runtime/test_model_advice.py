@@ -1,4 +1,4 @@
-"""The advice on the model by the settings: when there is one, and which rate is to be kept."""
+"""The model recommendation by settings: when it is made, and for which frame rate."""
 
 from pathlib import Path
 

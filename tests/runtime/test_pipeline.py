@@ -1,4 +1,4 @@
-"""Stages overlap, keep order, replace stuck workers, and raise exceptions where results are taken."""
+"""Pipeline stages overlap, keep order, replace stuck workers, and raise exceptions in the consumer."""
 
 import contextlib
 import threading
@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from beeagent.backoff import Backoff
 from beeagent.camera import Frame, FrameQueue, QueueClosedError
 from beeagent.detection import (
     NO_MASKS,
@@ -27,9 +26,10 @@ from beeagent.detection import (
 )
 from beeagent.errors import InputError
 from beeagent.runtime.pipeline import FrameResult, Pipeline
+from beeagent.threads import Backoff
 from support.tiny_models import RED, edge_finder, painted, square_finder
 
-_DEADLINE = 30.0
+_DEADLINE = 45.0
 
 
 def _bundle(labels: tuple[str, ...] = ("red",), classes: int = 1, name: str = "tiny") -> ModelBundle:
@@ -44,7 +44,7 @@ def _model(places: int = 1, *, name: str = "tiny") -> DetectorPool:
 
 
 class _Model(DetectorPool):
-    """A real model in which something happens first: `before` is called with the place."""
+    """A real model that first calls `before` with its index in the pool."""
 
     def __init__(self, places: int, before: Callable[[int], None]) -> None:
         super().__init__(_bundle(), DetectorOptions(threads=1), size=places)
@@ -138,7 +138,7 @@ def test_masks_in_use_drop_detections_and_motion_of_each_frame() -> None:
 
 
 def test_no_frames_give_no_results() -> None:
-    """A worker that ended while the next was being started kept that one from starting, and the results from ending."""
+    """Regression: a worker that ended while the next one started prevented its start, and the end of the results."""
     model = _model(5)
     for _ in range(50):
         frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
@@ -205,7 +205,7 @@ def test_stuck_inference_loses_only_its_frame(places: int, block: threading.Even
             block.wait(_DEADLINE)
 
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
-    pipeline = _pipeline(_Model(places, stick_once), frames, inference_timeout=0.3)
+    pipeline = _pipeline(_Model(places, stick_once), frames, inference_timeout=1)
     pipeline.start()
     _feed(frames, 50)
     results = list(pipeline)
@@ -214,7 +214,7 @@ def test_stuck_inference_loses_only_its_frame(places: int, block: threading.Even
     assert indices == sorted(set(indices))
     _assert_own_boxes(results)
     assert pipeline.lost == 1
-    assert pipeline.problems == ["an inference has taken more than 0.3 s; its thread is replaced", None]  # type: ignore[attr-defined]
+    assert pipeline.problems == ["an inference has taken more than 1 s; its thread is replaced", None]  # type: ignore[attr-defined]
     assert pipeline.join(_DEADLINE)
 
 
@@ -253,7 +253,7 @@ def test_late_exception_of_stuck_inference_is_ignored(block: threading.Event) ->
             block.set()
 
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
-    pipeline = _pipeline(_Model(1, stick_and_fail), frames, inference_timeout=0.3)
+    pipeline = _pipeline(_Model(1, stick_and_fail), frames, inference_timeout=1)
     pipeline.start()
     _feed(frames, 40)
     assert [result.frame.index for result in pipeline] == list(range(1, 40))
@@ -267,7 +267,7 @@ def test_at_most_three_threads_are_abandoned(block: threading.Event) -> None:
         block.wait(_DEADLINE)
 
     frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
-    pipeline = _pipeline(_Model(1, stick), frames, inference_timeout=0.1)
+    pipeline = _pipeline(_Model(1, stick), frames, inference_timeout=0.3)
     pipeline.start()
     _feed(frames, 10)
     results: list[FrameResult] = []
@@ -356,7 +356,7 @@ def test_handling_of_a_result_counts_as_busy() -> None:
     next(results)
     began = time.monotonic()
     while pipeline.busy_s < 0.01:
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < _DEADLINE
     assert list(results) == []
     assert pipeline.busy_s == 0
 

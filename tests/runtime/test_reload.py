@@ -1,4 +1,4 @@
-"""A new model takes over between two frames, or the old one stays and the reason is reported."""
+"""A new model replaces the old one between two frames, or the old one stays and the reason is reported."""
 
 import json
 import signal
@@ -10,7 +10,7 @@ from beeagent import Settings
 from beeagent.detection import DetectorPool, ModelBundle
 from beeagent.runtime.reload import Reload
 from beeagent.runtime.threshold import PageThreshold
-from support.beeagent_process import running_agent, tiny_model
+from support.beeagent_process import running_agent, tiny_bare_model
 from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
 from support.tiny_models import square_finder
@@ -24,7 +24,7 @@ def _config(folder: Path, model: Path, labels: Path, **more: str) -> Path:
 
 
 def test_sighup_reloads_model_without_gap_and_keeps_old_one_on_failure(mosquitto: Mosquitto, tmp_path: Path) -> None:
-    _, model, _, labels = map(Path, tiny_model(tmp_path))
+    _, model, _, labels = map(Path, tiny_bare_model(tmp_path))
     other = tmp_path / "other.tflite"
     other.write_bytes(square_finder(cells=(4, 4)))
     broken = tmp_path / "broken.tflite"
@@ -74,7 +74,7 @@ def test_sighup_reloads_model_without_gap_and_keeps_old_one_on_failure(mosquitto
 
 
 def test_settings_that_need_a_restart_are_logged(tmp_path: Path) -> None:
-    _, model, _, labels = map(Path, tiny_model(tmp_path))
+    _, model, _, labels = map(Path, tiny_bare_model(tmp_path))
     config = _config(tmp_path, model, labels)
     with running_agent(
         "--config", config, "--camera", "synthetic:320x240@30", "--publish", "always", "--broker", "none", "--stdout",
@@ -110,7 +110,7 @@ class _Swapped:
 
 
 def test_changed_regions_and_inference_rate_take_effect_without_restart(tmp_path: Path) -> None:
-    _, model, _, labels = map(Path, tiny_model(tmp_path))
+    _, model, _, labels = map(Path, tiny_bare_model(tmp_path))
     settings = Settings().replace(camera="synthetic:320x240", model=model, labels=labels, tiles="2x2", threads=1)
     pipeline, problems = _Swapped(), list[str | None]()
     wanted = settings

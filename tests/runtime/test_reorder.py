@@ -1,4 +1,4 @@
-"""Items put in any order come out in the order of their numbers."""
+"""The reorder buffer returns items in the order of their numbers."""
 
 import threading
 from contextlib import suppress
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 T = TypeVar("T")
 
-_DEADLINE = 30.0
+_DEADLINE = 45.0
 
 
 def _rest(buffer: ReorderBuffer[T]) -> list[T]:

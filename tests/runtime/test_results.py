@@ -1,4 +1,4 @@
-"""The message of a frame follows the payload limit that the publisher has at that moment."""
+"""Messages follow the current payload limit of the publisher."""
 
 import json
 import time

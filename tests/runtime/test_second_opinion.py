@@ -1,4 +1,4 @@
-"""The agent with a second opinion: unsure frames go to the cloud model, and each frame makes one message."""
+"""The agent with a second opinion: unsure frames go to the cloud model, and each frame has one message."""
 
 import json
 import subprocess
@@ -17,8 +17,8 @@ from support.cloud_agent import (
     UNSURE_AND_BELOW_THE_THRESHOLD,
     arguments,
     environment,
-    pictures,
     valid,
+    write_images,
 )
 from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
@@ -181,7 +181,7 @@ def test_collect_without_cloud_model_exits_2(tmp_path: Path) -> None:
 def test_duplicate_frames_are_collected_once_and_counted_in_status(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with RekognitionServer() as server:
         ended = run_beeagent(
-            *["--camera", pictures(tmp_path, UNSURE, UNSURE, UNSURE), *tiny_model(tmp_path), "--device", "hive-7"],
+            *["--camera", write_images(tmp_path, UNSURE, UNSURE, UNSURE), *tiny_model(tmp_path), "--device", "hive-7"],
             *["--broker", str(mosquitto.address), "--collect", tmp_path / "kept"],
             folder=tmp_path,
             **environment(server, BEEAGENT_REKOGNITION_SAME_FOR="60"),
@@ -214,7 +214,7 @@ def test_full_disk_of_collection_is_in_status(mosquitto: Mosquitto, tmp_path: Pa
         with (
             subscriber(mosquitto.port, "beeagent/#") as seen,
             running_agent(
-                *["--camera", pictures(tmp_path, UNSURE, UNSURE), *tiny_model(tmp_path), "--publish", "always"],
+                *["--camera", write_images(tmp_path, UNSURE, UNSURE), *tiny_model(tmp_path), "--publish", "always"],
                 *["--broker", str(mosquitto.address), "--collect", disk.folder / "kept"],
                 folder=tmp_path,
                 prefix=disk.prefix,
@@ -231,7 +231,7 @@ def test_full_disk_of_collection_is_in_status(mosquitto: Mosquitto, tmp_path: Pa
 def test_status_counts_calls_and_saved_calls(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with RekognitionServer() as server:
         ended = run_beeagent(
-            *["--camera", pictures(tmp_path, UNSURE, UNSURE, SURE), *tiny_model(tmp_path), "--device", "hive-7"],
+            *["--camera", write_images(tmp_path, UNSURE, UNSURE, SURE), *tiny_model(tmp_path), "--device", "hive-7"],
             *["--broker", str(mosquitto.address)],
             folder=tmp_path,
             **environment(server, BEEAGENT_REKOGNITION_SAME_FOR="60"),

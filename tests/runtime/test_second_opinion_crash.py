@@ -1,4 +1,4 @@
-"""Exactly one message a frame, also of frames that were being asked about when the process was killed."""
+"""One message per frame, also for frames that waited for the cloud model when the process was killed."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.beeagent_process import run_beeagent, running_agent, tiny_model
-from support.cloud_agent import SURE, UNSURE, environment, pictures, valid
+from support.cloud_agent import SURE, UNSURE, environment, valid, write_images
 from support.rekognition_server import Hold, Labels, RekognitionServer
 
 pytestmark = [pytest.mark.faults, pytest.mark.aws]
@@ -44,7 +44,7 @@ def test_kill_at_random_moments_publishes_each_frame_once(tmp_path: Path) -> Non
     seed = random.randrange(10**6)  # noqa: S311 - no secret
     print("seed", seed)  # noqa: T201 - shown where it fails
     dice = random.Random(seed)  # noqa: S311 - no secret
-    frames = pictures(tmp_path, *[UNSURE, SURE] * 60)
+    frames = write_images(tmp_path, *[UNSURE, SURE] * 60)
     given: list[str | Path] = [
         "--camera", frames, *tiny_model(tmp_path), "--broker", _NOBODY, "--publish", "always", "--max-rate", "40",
     ]  # fmt: skip
@@ -68,7 +68,9 @@ def test_kill_at_random_moments_publishes_each_frame_once(tmp_path: Path) -> Non
     last = tmp_path / "last"
     last.mkdir()
     with RekognitionServer() as server:
-        ended = run_beeagent(*["--camera", pictures(last, SURE), *given[2:]], folder=tmp_path, **environment(server))
+        ended = run_beeagent(
+            *["--camera", write_images(last, SURE), *given[2:]], folder=tmp_path, **environment(server)
+        )
         assert ended.returncode == 0, ended.stderr
         assert not server.requests  # what was asked about is not asked about again
     messages = waiting_in(tmp_path)
@@ -89,7 +91,7 @@ def test_kill_at_random_moments_publishes_each_frame_once(tmp_path: Path) -> Non
 
 
 def test_pending_frames_of_killed_agent_are_published_once_and_first(tmp_path: Path) -> None:
-    frames = pictures(tmp_path, UNSURE, SURE, SURE)
+    frames = write_images(tmp_path, UNSURE, SURE, SURE)
     given: list[str | Path] = ["--camera", frames, *tiny_model(tmp_path), "--broker", "none", "--stdout"]
     with RekognitionServer() as server:
         server.answer = Hold()

@@ -22,6 +22,7 @@ from beeagent.runtime.status import Health, Problems
 from beeagent.settings import load_settings
 from jsonschema import Draft202012Validator
 from paho.mqtt import publish
+from support.beeagent_command import run_command
 from support.beeagent_process import DEADLINE, run_beeagent, running_agent, tiny_model
 from support.home_assistant import entities, state_of
 from support.known_health import known_health
@@ -55,7 +56,7 @@ class Kept(DiscardPublisher):
 
 @dataclass
 class Camera:
-    """A state reporter with a clock and detections that a test sets."""
+    """A state reporter with a settable clock and detections."""
 
     problems: Problems
     health: Health
@@ -71,7 +72,7 @@ class Camera:
         self.health.count_frame(captured_ns=_now_ns(), detections=found)
 
     def check_after(self, seconds: float) -> list[dict[str, Any]]:
-        """Return the states that are published after so many seconds."""
+        """Return the states published after a number of seconds."""
         before = len(self.publisher.on(STATE))
         self.time[0] += seconds
         self.reporter.check()
@@ -376,7 +377,7 @@ def test_ids_of_different_names_differ() -> None:
     ],
 )
 def test_home_assistant_is_refused_where_it_cannot_work(options: list[str], reason: str, tmp_path: Path) -> None:
-    ended = run_beeagent(
+    ended = run_command(
         "--camera", "synthetic:160x120", *tiny_model(tmp_path), "--home-assistant", *options, folder=tmp_path
     )
     assert ended.returncode == 2
@@ -394,7 +395,7 @@ in = "down"
 
 @pytest.fixture
 def arguments(mosquitto: Mosquitto, tmp_path: Path) -> list[str | Path]:
-    """A camera on which the model sees nothing, and a line."""
+    """A camera without detections, and a line."""
     places = tmp_path / "places.toml"
     places.write_text(PLACES)
     return [

@@ -1,4 +1,4 @@
-"""The status message, and the thread that reports it, with a real socket in systemd's place."""
+"""The status message and its thread, with a real socket in place of systemd's."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ MOMENT = datetime(2026, 5, 4, 10, 21, 7, tzinfo=timezone.utc)
 
 @dataclass
 class Stages:
-    """What a reporter checks, as a test sets it, and what it reports."""
+    """A status reporter with settable inputs, and its reports."""
 
     health: Health
     problems: Problems
@@ -56,7 +56,7 @@ class Stages:
 
 
 class Asleep:
-    """What decides when the camera sleeps, as far as a status needs it."""
+    """The sleep schedule, as far as a status needs it."""
 
     period: SleepPeriod | None = None
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT stop the agent in order whatever hangs, and systemd is notified.
+"""SIGTERM and SIGINT stop the agent cleanly despite hanging parts, and systemd is notified.
 
 None of these would end by itself: a process that waits for what hangs runs into the deadline.
 """

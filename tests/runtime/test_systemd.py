@@ -1,4 +1,4 @@
-"""The notifications of systemd, at a real datagram socket."""
+"""Notifications to systemd, at a real datagram socket."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The threshold of the page: kept for its model and settings, and given up when either is another."""
+"""The threshold of the page: stored for a model and settings, and discarded when either changes."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from beeagent.runtime.factory import build_detectors, load_model
 from beeagent.runtime.reload import Reload
 from beeagent.runtime.threshold import PageThreshold
 from beeagent.settings import load_settings
-from support.beeagent_process import tiny_model
+from support.beeagent_process import tiny_bare_model
 
 
 def _bundle(identity: str = "bees@12345678", threshold: float = 0.65) -> Any:  # noqa: ANN401 - what is read of a bundle
@@ -68,8 +68,8 @@ def test_threshold_that_cannot_be_kept_is_not_used(tmp_path: Path) -> None:
 def test_reload_uses_the_threshold_in_detectors_and_tracker(
     configured: float | None, of_page: float | None, used: float, tmp_path: Path
 ) -> None:
-    """The tracker went on with the threshold of the start."""
-    _, model, _, labels = tiny_model(tmp_path)
+    """Regression: the tracker kept the threshold of the start."""
+    _, model, _, labels = tiny_bare_model(tmp_path)
     settings = load_settings({"model": model, "labels": labels, "threads": 1, "page": True})
     bundle = load_model(settings)
     threshold = PageThreshold(None)

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.beeagent_process import run_beeagent, running_agent, tiny_model
+from support.beeagent_process import run_beeagent, running_agent, tiny_bare_model, tiny_model
 from support.greengrass_nucleus import nucleus_at
 from support.mosquitto import Mosquitto
 from support.mqtt_subscriber import subscriber
@@ -29,7 +29,7 @@ def _outbox(folder: Path) -> Path:
 
 
 def _locks_on(path: Path) -> set[str]:
-    """Return the kinds of the locks that any process holds on a file, as `/proc/locks` says."""
+    """Return the kinds of locks on a file in `/proc/locks`, of any process."""
     inode = path.stat().st_ino
     lines = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
     return {line[1] for line in lines if line[5].rpartition(":")[2] == str(inode)}
@@ -95,7 +95,7 @@ def test_second_agent_exits_2_with_broker(mosquitto: Mosquitto, tmp_path: Path) 
 
 
 def test_agent_and_component_cannot_share_an_outbox(tmp_path: Path) -> None:
-    _, model, _, labels = tiny_model(tmp_path)
+    _, model, _, labels = tiny_bare_model(tmp_path)
     with nucleus_at(tmp_path) as nucleus:
         nucleus.configuration = {
             "camera": "synthetic:160x120@60", "publish": "always", "broker": NOBODY, "device": "hive",

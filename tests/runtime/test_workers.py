@@ -14,7 +14,7 @@ from beeagent.runtime.workers import WorkerChoice
 from beeagent.settings import Settings, load_settings
 from hypothesis import given
 from hypothesis import strategies as st
-from support.beeagent_process import run_beeagent, tiny_model
+from support.beeagent_process import run_beeagent, tiny_bare_model, tiny_model
 from support.memory_bundle import bundle_of
 from support.tiny_models import square_finder
 
@@ -153,7 +153,7 @@ def test_agent_runs_with_the_kept_choice_and_reports_it(tmp_path: Path) -> None:
 
 
 def test_reload_leaves_the_measured_workers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (_, model, _, labels) = tiny_model(tmp_path)
+    (_, model, _, labels) = tiny_bare_model(tmp_path)
     settings = settings_in(tmp_path, camera="synthetic:64x48", broker="none", model=model, labels=labels)
     agent = Agent(settings, bundle=ModelBundle.load(model, labels=labels), outbox_path=None, load=lambda: settings)
     try:

@@ -1,1 +1,1 @@
-"""What tests share: servers, processes and files to test against."""
+"""Servers, processes and files that tests share."""

@@ -1,4 +1,4 @@
-"""The command `beeagent`, whose camera sleeps by the time that is written in the file CLOCK."""
+"""The command `beeagent` with the clock time read from the file CLOCK."""
 
 import os
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Commands that ask AWS, run as their process would: against moto, and the stand-in for Rekognition with an account."""
+"""Runs commands that call AWS, with moto and a mock of Rekognition."""
 
 from collections.abc import Callable, Iterator
 
@@ -32,8 +32,8 @@ def run(
         monkeypatch.setattr("sys.argv", ["beeagent", *words])
         with pytest.raises(SystemExit) as ended:
             main()
-        said, error = capsys.readouterr()
+        output, error = capsys.readouterr()
         assert len(error.splitlines()) <= 1
-        return int(ended.value.code or 0), said, error
+        return int(ended.value.code or 0), output, error
 
     return run

@@ -1,4 +1,4 @@
-"""A drawn bee on a blue board, and what is cut out of it."""
+"""A synthetic bee on a blue board, and its cutout."""
 
 import cv2
 import numpy as np

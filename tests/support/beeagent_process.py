@@ -1,4 +1,4 @@
-"""Runs `beeagent` as its user does: as a process of its own."""
+"""Runs `beeagent` as a process."""
 
 import json
 import os
@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from support.bundle_folder import write_bundle
 from support.tiny_models import square_finder
 
 DEADLINE = 45.0  # less than the time-out of a test, whose message says less
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """Give the environment of a process that finds no settings but these, and keeps its state in `folder`."""
+    """Return an environment with only these settings, and with the state in `folder`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BEEAGENT_")}
     return {**kept, "XDG_STATE_HOME": str(folder / "state"), **more}
 
@@ -37,7 +38,7 @@ def run_beeagent(
 
 
 class RunningAgent:
-    """A `beeagent` that runs, whose standard output is read line by line."""
+    """A running `beeagent`, whose standard output is read line by line."""
 
     def __init__(
         self,
@@ -105,7 +106,15 @@ def running_agent(
 
 
 def tiny_model(folder: Path) -> list[str | Path]:
-    """Write a bare model that finds what is red, and give the options for it."""
+    """Write a bundle of a model that finds what is red, and return the option for it."""
+    return ["--model", write_bundle(folder / "tiny", cells=(8, 8), labels=["red"], fit="stretch")]
+
+
+def tiny_bare_model(folder: Path) -> list[str | Path]:
+    """Write a bare model that finds what is red, and return the options for it.
+
+    The agent takes longer to start than with a bundle: it tries a bare model in another process first.
+    """
     model, labels = folder / "tiny.tflite", folder / "tiny.txt"
     model.write_bytes(square_finder())
     labels.write_text("red\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""AWS's own models of its services, read once: botocore reads them again for each session, and sessions are many."""
+"""AWS service models, read once: botocore would read them for each of many sessions."""
 
 import functools
 

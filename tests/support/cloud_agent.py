@@ -18,9 +18,9 @@ UNSURE_AND_BELOW_THE_THRESHOLD = 0.3
 NOTHING = 0.0
 
 
-def pictures(folder: Path, *strengths: float) -> Path:
-    """Write a picture of 640x320 for each strength of red: what the tiny model finds in its top left eighth."""
-    target = folder / "pictures"
+def write_images(folder: Path, *strengths: float) -> Path:
+    """Write an image of 640x320 per strength of red, which the tiny model detects in the top left eighth."""
+    target = folder / "images"
     target.mkdir()
     for number, strength in enumerate(strengths):
         red = tuple(round(strength * part) for part in RED)
@@ -29,7 +29,7 @@ def pictures(folder: Path, *strengths: float) -> Path:
 
 
 def environment(server: RekognitionServer, **more: str) -> dict[str, str]:
-    """Give what turns the second opinion on, and leads boto3 to the stand-in."""
+    """Return the environment that enables the second opinion with the fake Rekognition."""
     return {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
@@ -46,7 +46,7 @@ def environment(server: RekognitionServer, **more: str) -> dict[str, str]:
 
 def arguments(folder: Path, *strengths: float, publish: str = "always") -> list[str | Path]:
     return [
-        "--camera", pictures(folder, *strengths), *tiny_model(folder), "--broker", "none", "--stdout",
+        "--camera", write_images(folder, *strengths), *tiny_model(folder), "--broker", "none", "--stdout",
         "--publish", publish,
     ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Makes the stack of `deploy/cloud/template.yaml` in moto, over HTTP as CloudFormation would be asked.
+"""Creates the stack of `deploy/cloud/template.yaml` in moto, over HTTP.
 
 What moto's CloudFormation leaves out (the policies and alarms, and most of a bucket) is made from the same template by
 the services' own calls: botocore refuses a member that the service does not know, moto a policy that is none.
@@ -11,9 +11,10 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import boto3
+import yaml
 
 from support.moto_aws import REGION
 
@@ -31,9 +32,32 @@ def template(file: str = "template.yaml") -> dict[str, Any]:
 
 @functools.cache
 def _template_as_json(file: str) -> str:
-    from cfnlint.decode import cfn_yaml  # noqa: PLC0415 - imports sympy, for seconds
+    return json.dumps(yaml.load((CLOUD / file).read_text(encoding="utf-8"), Loader=_TemplateLoader))  # noqa: S506 - safe
 
-    return json.dumps(cfn_yaml.load(str(CLOUD / file)))
+
+class _TemplateLoader(yaml.SafeLoader):
+    """Reads a template as cfn-lint does, without sympy, which cfn-lint imports for seconds; dates stay text."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        start: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
+        for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def function(self, name: str, node: yaml.Node) -> dict[str, Any]:
+        """Return the long form of a tag such as `!Ref` or `!Sub`."""
+        value: Any
+        if isinstance(node, yaml.ScalarNode):
+            value = self.construct_scalar(node)
+        elif isinstance(node, yaml.SequenceNode):
+            value = self.construct_sequence(node, deep=True)
+        else:
+            value = self.construct_mapping(node, deep=True)
+        if name == "GetAtt" and isinstance(value, str):
+            value = value.split(".", 1)
+        return {name if name in {"Ref", "Condition"} else f"Fn::{name}": value}
+
+
+_TemplateLoader.add_multi_constructor("!", _TemplateLoader.function)
 
 
 def resources(kind: str, *, file: str = "template.yaml") -> dict[str, dict[str, Any]]:
@@ -44,7 +68,7 @@ def resources(kind: str, *, file: str = "template.yaml") -> dict[str, dict[str, 
 
 
 def statements(policy: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give the statements of a policy, those under a condition of the template too."""
+    """Return the statements of a policy, those under a condition of the template too."""
     for statement in policy["Statement"]:
         yield statement["Fn::If"][1] if "Fn::If" in statement else statement
 
@@ -63,10 +87,10 @@ class Stack:
 
     Args:
         polled: whether there is an event source.
-        parameters: of the template.
+        parameters: parameters of the template.
 
     Attributes:
-        outputs: of the stack.
+        outputs: outputs of the stack.
     """
 
     def __init__(self, *, polled: bool, **parameters: str) -> None:
@@ -111,7 +135,7 @@ class Stack:
         self._make_what_moto_leaves_out()
 
     def properties(self, name: str) -> dict[str, Any]:
-        """Give the properties of a resource, with all that they refer to put in."""
+        """Return the properties of a resource, with references resolved."""
         resolved: dict[str, Any] = self._resolved(self._template["Resources"][name]["Properties"])
         return resolved
 
@@ -141,11 +165,11 @@ class Stack:
             NotificationConfiguration={
                 "QueueConfigurations": [
                     {
-                        "QueueArn": told["Queue"],
-                        "Events": [told["Event"]],
-                        "Filter": {"Key": {"FilterRules": told["Filter"]["S3Key"]["Rules"]}},
+                        "QueueArn": notification["Queue"],
+                        "Events": [notification["Event"]],
+                        "Filter": {"Key": {"FilterRules": notification["Filter"]["S3Key"]["Rules"]}},
                     }
-                    for told in bucket["NotificationConfiguration"]["QueueConfigurations"]
+                    for notification in bucket["NotificationConfiguration"]["QueueConfigurations"]
                 ]
             },
         )
@@ -176,7 +200,7 @@ def _rules(bucket: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _rule(rule: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a rule of the lifecycle as the API wants it: CloudFormation spells some members otherwise."""
+    """Convert a lifecycle rule to the names of the API, which differ from CloudFormation's."""
     made: dict[str, Any] = {"ID": rule["Id"], "Status": rule["Status"], "Filter": {"Prefix": ""}}
     if "TagFilters" in rule:
         (tag,) = rule["TagFilters"]

@@ -1,4 +1,4 @@
-"""A dataset, and what contenders of a comparison found in it, with all figures known by hand."""
+"""A dataset with detections of contenders, whose figures were calculated by hand."""
 
 import json
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ HASTY: tuple[tuple[Row, ...], ...] = (
 
 
 def bees(folder: Path, *, label: str = "bee", names: Sequence[str] = ("a.png", "b.png", "c.png")) -> Dataset:
-    """Give the dataset, its images on disk."""
+    """Return the dataset, its images on disk."""
     images = []
     for name, boxes in zip(names, BEES, strict=True):
         pixels = np.full((SIDE, SIDE, 3), 60, np.uint8)
@@ -99,7 +99,7 @@ def findings(
 
 
 def answer(rows: Sequence[Row], label: str = "bee") -> dict[str, Any]:
-    """Give what Rekognition would answer."""
+    """Return a response of Rekognition."""
     return {
         "CustomLabels": [
             {

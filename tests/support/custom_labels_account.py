@@ -1,4 +1,4 @@
-"""The projects, datasets and models of an account, behind the stand-in for Rekognition.
+"""Projects, datasets and models of an account, for the mock of Rekognition.
 
 It does what the service documents: images are read from S3, where the bucket's policy has to permit that; what takes
 long goes on by one step with each look at it; a model is deleted only when it does not run, a project when it is empty.
@@ -30,7 +30,7 @@ _AT_REST: Final = frozenset({"TRAINING_COMPLETED", "TRAINING_FAILED", "STOPPED",
 
 @dataclass
 class Dataset:
-    """A dataset: its manifest's lines, and how it is."""
+    """A dataset: the lines of its manifest, and its status."""
 
     arn: str
     lines: list[bytes]
@@ -65,19 +65,19 @@ class Project:
 
 
 class CustomLabelsAccount:
-    """Answers for an account in a region; to be told to fail, put a `Fault` into `faults`.
+    """Simulates an account in a region; put a `Fault` into `faults` to make an operation fail.
 
     Args:
         server: the stand-in, which checks requests and answers by botocore's own model.
-        region: of the account's projects.
+        region: region of the account's projects.
 
     Attributes:
-        projects: by name.
-        faults: by operation, what to answer in place of the work, as often as there are any.
+        projects: projects by name.
+        faults: errors to return instead of a result, by operation; each is used once.
         asked: the operations that were asked for, in order.
         trains_to: the state that a training comes to.
         stuck: states that do not go on.
-        on_look: told of each look at something.
+        on_look: called at each poll.
     """
 
     def __init__(self, server: RekognitionServer, *, region: str) -> None:
@@ -322,7 +322,7 @@ class CustomLabelsAccount:
 
 
 def summary_of(arn: str, tested: int) -> dict[str, Any]:
-    """Give a summary as a training leaves it, in the form of the service's documentation."""
+    """Return the summary of a training, in the documented format."""
     return {
         "Version": 1,
         "EvaluationDetails": {

@@ -1,4 +1,4 @@
-"""Loads damaged copies of a model one after the other, in a process that may crash doing so.
+"""Loads damaged copies of a model one after the other, in a process that may crash.
 
 Reads a model on standard input and says on standard output, a line a copy, what became of it. The copies depend on
 their number alone, so that another process can go on behind the one at which this crashed.

@@ -1,4 +1,4 @@
-"""A matcher that fails. In a module of its own, since another process has to find it by its name."""
+"""A matcher that fails, in a module from which another process can import it."""
 
 import numpy as np
 from beeagent_models.augmentation.geometry import Crop

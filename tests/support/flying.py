@@ -1,4 +1,4 @@
-"""Tracked frames of bees whose paths a test gives, without a camera."""
+"""Tracked frames of bees on paths set by a test, without a camera."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""A fake Greengrass nucleus: the real wire format on a real Unix socket, with the observed behaviour of real ones.
+"""A fake Greengrass nucleus: the real wire format on a real Unix socket, with the observed behaviour of real nuclei.
 
 It implements the operations that the agent uses, and responds with the names and shapes that `awsiotsdk` defines for
 them. It can fail as devices do: missing permissions, an unreachable cloud, a spool that loses messages, slow responses,
@@ -47,12 +47,12 @@ class Kind:
     """Properties of a kind of nucleus.
 
     Attributes:
-        payload_bytes: of a publish; more is a `ServiceError`.
+        payload_bytes: maximum payload of a publish; more is a `ServiceError`.
         disconnects_from: bytes of a publish that end the connection; None for never.
-        packet_bytes: of an MQTT packet that the broker sends to the device (the Maximum Packet Size of MQTT 5): it
+        packet_bytes: maximum size of an MQTT packet from the broker (the Maximum Packet Size of MQTT 5): it
             silently drops longer ones.
         unacknowledged: publishes without PUBACK; one more is a `ServiceError`.
-        unacknowledged_bytes: of those, in total.
+        unacknowledged_bytes: maximum total size of those.
         missing: operations that it does not have.
         replaces_thing: whether `{iot:thingName}` in accessControl is replaced; otherwise it is compared literally.
         spools: whether publishing succeeds while the cloud is unreachable.
@@ -128,7 +128,7 @@ class Nucleus:
         kind: its properties.
         thing: name of the device's IoT thing.
         token: the valid SVCUID.
-        configuration: of the component, with its `accessControl`.
+        configuration: configuration of the component, with its `accessControl`.
         missing: operations that are not supported, beside those of its kind.
         online: whether the cloud is reachable.
         round_trip_s: seconds until the cloud's PUBACK, and until the echo on a subscription.
@@ -137,13 +137,13 @@ class Nucleus:
         echoed: number of messages with an echo.
         delay: seconds before each response.
         unresponsive: whether requests get no response.
-        secrets: by name.
+        secrets: secrets by name.
         cloud: topics and payloads that have reached AWS IoT Core, in order.
         local: those that were published to components on the device.
         retained: payload that the broker retains, by topic.
         spool: messages that wait for the cloud.
-        deferrals: of component updates: deployment, and milliseconds.
-        reports: of configurations: deployment, status and message.
+        deferrals: deferred component updates: deployment, and milliseconds.
+        reports: reports on configurations: deployment, status and message.
         connections: number of connections whose token was accepted.
         refused: number of those whose token was not.
         calls: the operations that were called, in order.
@@ -497,7 +497,7 @@ def access_control(**resources: Iterable[str]) -> dict[str, Any]:
     """Return an `accessControl` that permits operations for resources.
 
     Args:
-        resources: by the operation's name, without its prefix.
+        resources: permitted resources by operation, without its prefix.
     """
     control: dict[str, Any] = {}
     for number, (operation, permitted) in enumerate(resources.items()):

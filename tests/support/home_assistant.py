@@ -1,4 +1,4 @@
-"""What Home Assistant makes of a discovery message and of the messages on its topics, as it documents both."""
+"""Entities and states that Home Assistant derives from discovery and state messages, by its documentation."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A network camera that returns one still image at each request, and can be made to fail."""
+"""A network camera that returns one still image per request, and can simulate failures."""
 
 import base64
 import threading
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 
-from support.numbered_frames import numbered_picture
+from support.numbered_frames import numbered_image
 
 
 class ImageServer:
@@ -16,7 +16,7 @@ class ImageServer:
 
     Attributes:
         login: `user:password` that it asks for; None for none.
-        status: of the HTTP answer.
+        status: status of the HTTP response.
         cut: bytes of the image that it sends; None for all.
         with_length: whether it says how long the image is.
     """
@@ -62,7 +62,7 @@ class ImageServer:
             handler.send_error(self.status)
             return
         suffix = "." + handler.path.partition("?")[0].rpartition(".")[2]
-        content = cv2.imencode(suffix, numbered_picture(number % 1024))[1].tobytes()[: self.cut]
+        content = cv2.imencode(suffix, numbered_image(number % 1024))[1].tobytes()[: self.cut]
         handler.send_response(200)
         handler.send_header("Content-Type", f"image/{suffix[1:].replace('jpg', 'jpeg')}")
         if self.with_length:

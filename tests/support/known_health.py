@@ -1,4 +1,4 @@
-"""The health of an agent whose parts have given counts."""
+"""The health of an agent with set counts."""
 
 from datetime import datetime
 from types import SimpleNamespace

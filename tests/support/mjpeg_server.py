@@ -1,4 +1,4 @@
-"""A camera on the network that tests can make misbehave: Motion JPEG over HTTP, with numbered pictures."""
+"""A network camera that can simulate failures: Motion JPEG over HTTP, with numbered images."""
 
 import random
 import threading
@@ -8,13 +8,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 from typing_extensions import Self
 
-from support.numbered_frames import numbered_picture
+from support.numbered_frames import numbered_image
 
 _BOUNDARY = "frame"
 
 
 class MjpegServer:
-    """Serves `/stream` on 127.0.0.1, at 50 pictures a second, each connection from 0 on.
+    """Serves `/stream` on 127.0.0.1, at 50 images per second, each connection from 0 on.
 
     Args:
         port: 0 for any free one; a test that brings a server back gives the port it had.
@@ -55,15 +55,15 @@ class MjpegServer:
         self._halted.set()
 
     def repeat_itself(self, times: int | None = None) -> None:
-        """Send picture 1 for ever, or so many times at the begin of each connection."""
+        """Send image 1 for ever, or this number of times at the start of each connection."""
         self._encode = lambda number: _numbered(1 if times is None or number < times else number)
 
     def send_garbage(self) -> None:
-        """Send parts of the right form with noise in place of pictures."""
+        """Send valid parts with noise instead of images."""
         self._encode = lambda number: random.Random(number).randbytes(1000)  # noqa: S311 - for no secret
 
     def grow(self) -> None:
-        """Send larger pictures, on open connections too."""
+        """Send larger images, also on open connections."""
         self._encode = lambda number: _numbered(number, width=320, height=240)
 
     def go_on(self) -> None:
@@ -77,7 +77,7 @@ class MjpegServer:
         self._drop = threading.Event()
 
     def wait_for_connections(self, count: int, timeout: float) -> bool:
-        """Wait until so many connections were made in all; False if they were not."""
+        """Return whether a total number of connections was reached in time."""
         with self._connected:
             return self._connected.wait_for(lambda: self.connections >= count, timeout)
 
@@ -130,4 +130,4 @@ class MjpegServer:
 
 
 def _numbered(number: int, *, width: int = 160, height: int = 64) -> bytes:
-    return cv2.imencode(".jpg", numbered_picture(number % 1024, width=width, height=height))[1].tobytes()
+    return cv2.imencode(".jpg", numbered_image(number % 1024, width=width, height=height))[1].tobytes()

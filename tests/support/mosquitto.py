@@ -1,4 +1,4 @@
-"""A real mosquitto broker for tests, in a process of its own on a free port of this machine."""
+"""A real mosquitto broker for tests, as a process on a free local port."""
 
 import getpass
 import os
@@ -10,17 +10,19 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 from beeagent.mqtt import BrokerAddress, MqttOptions
 
-_DEADLINE = 20.0  # seconds for what takes milliseconds, on a machine that is busy
+_DEADLINE = 45.0  # seconds for what takes milliseconds, on a machine that is busy
 _PORTS_TRIED = 5
 
 
 def find_program(name: str) -> str:
-    """Give the path of a program of mosquitto's; without it, skip the test, or fail in CI, which has to have it."""
+    """Return the path of a program of mosquitto; if it is not installed, skip the test, or fail in CI."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is None:
         reason = f"{name} is not installed (Debian: apt-get install mosquitto mosquitto-clients)"
@@ -77,7 +79,7 @@ class Mosquitto:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             for _ in range(int(_DEADLINE)):
-                # Right after its start, mosquitto 2.0.11 forgets that it was told to stop; so tell it again.
+                # Right after its start, mosquitto 2.0.11 ignores a signal to stop; so repeat it.
                 self._process.send_signal(how)
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(1.0)
@@ -101,7 +103,7 @@ class Mosquitto:
         self._process.send_signal(signal.SIGHUP)
 
     def log_mark(self) -> int:
-        """Give the place in the log from which `wait_for_log` shall look."""
+        """Return the present position in the log, for `wait_for_log`."""
         with self._log_grew:
             return len(self._log)
 
@@ -148,18 +150,28 @@ class Mosquitto:
 
 
 def free_port() -> int:
-    """Give a port of the loopback interface on which nothing listens.
-
-    It is none of those that the system gives to whoever connects: one who tries again and again to connect to such a
-    port while nobody listens is given it for its own end sooner or later, is then connected to itself, and holds it.
-    """
-    given = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
-    lowest = min(int(given[0]), 32768)
-    while True:
-        port = random.SystemRandom().randrange(lowest // 2, lowest)
+    """Return a port of the loopback interface on which nothing listens, and which no other test is given meanwhile."""
+    for port in _ports():
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("unreachable: the ports never end")
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """Return the ports of this process, in random order, again and again; those of each worker of xdist are its own.
+
+    None is of those that the system assigns to outgoing connections: a client that keeps trying to connect to such a
+    port while nobody listens is assigned it for its own end sooner or later, is connected to itself, and holds it.
+    """
+    assigned = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
+    lowest = min(int(assigned[0]), 32768)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = list(range(lowest // 2 + worker, lowest, workers))
+    random.SystemRandom().shuffle(ports)
+    return cycle(ports)
 
 
 @contextmanager
@@ -177,6 +189,6 @@ def running_mosquitto(
 
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A broker that lets everyone in."""
+    """A broker without authentication."""
     with running_mosquitto(tmp_path) as broker:
         yield broker

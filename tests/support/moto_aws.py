@@ -1,4 +1,4 @@
-"""Amazon's services on a port of this machine: moto's real HTTP server, and an environment in which boto3 asks it."""
+"""Moto's HTTP server on a local port, and an environment in which boto3 uses it."""
 
 import json
 import urllib.request
@@ -28,10 +28,10 @@ def moto() -> Iterator[str]:
     server.stop()
 
 
-def tell_moto(address: str, what: str, said: object = None) -> None:
-    """Tell the server something that is not of AWS."""
+def tell_moto(address: str, what: str, body: object = None) -> None:
+    """Call a control operation of moto."""
     request = urllib.request.Request(  # noqa: S310 - the server above
-        f"{address}/moto-api/{what}", data=json.dumps(said).encode(), method="POST"
+        f"{address}/moto-api/{what}", data=json.dumps(body).encode(), method="POST"
     )
     with urllib.request.urlopen(request, timeout=60):  # noqa: S310 - likewise
         pass
@@ -39,7 +39,7 @@ def tell_moto(address: str, what: str, said: object = None) -> None:
 
 @pytest.fixture
 def aws(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """An environment in which boto3 asks an empty moto, whatever the service."""
+    """An environment in which boto3 uses an empty moto for all services."""
     share_models(monkeypatch)
     for name, value in {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,

@@ -10,7 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-_DEADLINE = 20.0
+_DEADLINE = 45.0
 
 
 class Subscriber:
@@ -40,12 +40,12 @@ class Subscriber:
         assert self._subscribed.wait(_DEADLINE)
 
     def wait_for(self, count: int, *, topic_end: str = "", deadline: float = _DEADLINE) -> list[paho.MQTTMessage]:
-        """Wait for so many messages on topics with that ending, and give all of them that came."""
+        """Wait for a number of messages on topics with this suffix, and return all of them."""
         self.wait_until(lambda: len(self._on(topic_end)) >= count, deadline=deadline)
         return self._on(topic_end)
 
     def wait_until(self, condition: Callable[[], bool], *, deadline: float = _DEADLINE) -> None:
-        """Wait until the condition holds; it is looked at after each message."""
+        """Wait until the condition holds; it is checked after each message."""
         with self._arrived:
             assert self._arrived.wait_for(condition, deadline), [
                 (message.topic, message.payload[:300]) for message in self.messages

@@ -1,4 +1,4 @@
-"""A second network stack behind a virtual cable that can be pulled; for root on Linux."""
+"""A network namespace behind a virtual cable that can be disconnected; needs root on Linux."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ class Cable:
         self._link = link
 
     def pull(self) -> None:
-        """Let nothing through, without telling anybody, as a firewall that drops."""
+        """Drop all packets silently, like a firewall."""
         _ip("-n", self.name, "link", "set", "peer", "down")
 
     def plug_in(self) -> None:

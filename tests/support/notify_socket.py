@@ -1,4 +1,4 @@
-"""A socket such as systemd's for the notifications of its services."""
+"""A notification socket like systemd's."""
 
 import socket
 import time

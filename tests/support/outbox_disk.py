@@ -1,4 +1,4 @@
-"""The disk under an outbox, which hangs and fails when the test says so."""
+"""A disk for an outbox that hangs or fails on request."""
 
 import sqlite3
 import threading

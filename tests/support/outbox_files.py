@@ -1,4 +1,4 @@
-"""Outbox files as another program sees them."""
+"""Outbox files, read as by another program."""
 
 import shutil
 import sqlite3
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What an outbox file says of itself."""
+    """The content of an outbox file."""
 
     produced: int
     delivered: int

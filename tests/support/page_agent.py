@@ -1,4 +1,4 @@
-"""An agent with a page, as a process of its own, which may be stopped and started again."""
+"""An agent with a page, as a process that can be stopped and started again."""
 
 import re
 import signal
@@ -70,7 +70,7 @@ class PageAgent:
         return self._links(before + 1)[-1]
 
     def _links(self, count: int) -> list[str]:
-        """Wait until so many are in the log."""
+        """Wait until the log has a number of links."""
         deadline = time.monotonic() + DEADLINE
         while len(found := _LINK.findall("\n".join(self._agent.errors))) < count:
             assert self._agent.process.poll() is None, self._agent.errors

@@ -1,4 +1,4 @@
-"""A client of the page, as careful or as careless as a test wants, and a page of an agent that only pretends."""
+"""A client of the page, and a page with a fake agent."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ LINK = re.compile(r"https?://\S+?:(\d+)/#token=([A-Za-z0-9_-]+)")
 
 @dataclass(frozen=True)
 class Answer:
-    """What the page has answered."""
+    """A response of the page."""
 
     status: int
     headers: Mapping[str, str]
@@ -95,7 +95,7 @@ class PageClient:
 
 @dataclass
 class PretendedAgent:
-    """What a page shows and changes, without an agent."""
+    """A fake agent for the page."""
 
     live: LiveView = field(default_factory=LiveView)
     thresholds: list[float | None] = field(default_factory=list)

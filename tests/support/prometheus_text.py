@@ -1,4 +1,4 @@
-"""A strict reader of Prometheus' text exposition format 0.0.4, written from its description and not from our writer.
+"""A strict parser of Prometheus' text exposition format 0.0.4, written from its specification.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
 """
@@ -14,7 +14,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def read_metrics(text: str) -> Samples:
-    """Give the value of each name and labels (sorted); fails at whatever the format does not allow."""
+    """Return the value of each name and labels (sorted); fails at whatever the format does not allow."""
     assert text.endswith("\n")
     samples: Samples = {}
     kinds: dict[str, str] = {}

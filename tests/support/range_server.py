@@ -1,4 +1,4 @@
-"""A real HTTP server that serves one file, with ranges or without, and that can be told to misbehave."""
+"""An HTTP server that serves one file, with or without ranges, and can simulate failures."""
 
 import contextlib
 import threading
@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _start(self) -> int | None:
-        """Give the first byte asked for, if a part is to be sent."""
+        """Return the first requested byte of a range request."""
         asked = self.headers.get("Range")
         if asked is None or not self.served.ranges:
             return None

@@ -1,4 +1,4 @@
-"""Detectors that are nothing but arithmetic on their input, so that a test decides what their heads give."""
+"""Detectors whose heads compute simple functions of the input."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,13 +22,13 @@ def make_heads(  # noqa: PLR0913 - what a detector is made of
     """Make heads of a TensorFlow function that takes images (1, height, width, 3).
 
     Args:
-        function: of the images, normalised.
+        function: function of the normalised images.
         anchors: see `RawHeads`, like all others.
-        labels: of the classes.
+        labels: class names.
         size: width and height of the input, or its side.
-        mean: of the input.
-        std: of the input.
-        box_scales: of the box codes.
+        mean: mean of the input.
+        std: standard deviation of the input.
+        box_scales: scales of the box codes.
     """
     import tensorflow as tf  # noqa: PLC0415 - takes seconds, and may not be there
 
@@ -81,7 +81,7 @@ def convert_as_they_are(heads: RawHeads) -> bytes:
 def colour_heads(*, mean: float, std: float, size: int = 32) -> RawHeads:
     """Make heads with one anchor, the middle quarter, whose three scores are the mean of red, green and blue.
 
-    The mean is taken over the whole picture, in ratios of 255.
+    The mean is taken over the whole image, in ratios of 255.
     """
     import tensorflow as tf  # noqa: PLC0415
 

@@ -101,7 +101,7 @@ class Reset:
 
 @dataclass(frozen=True)
 class Hold:
-    """The response is sent once `let_go` is set; with `drip`, a byte of it now and then before that."""
+    """The response is sent once `let_go` is set; with `drip`, single bytes are sent before that."""
 
     then: Labels | Fault = field(default_factory=Labels)
     let_go: threading.Event = field(default_factory=threading.Event)
@@ -118,7 +118,7 @@ class Request:
     Attributes:
         image: the image's bytes, decoded, or read from `s3_object`.
         parameters: the other members.
-        access_key: that signed it.
+        access_key: access key of the signature.
         s3_object: location of the image, if it is not in the request.
     """
 

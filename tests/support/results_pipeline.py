@@ -1,4 +1,4 @@
-"""The way of a message in deploy/cloud/results.yaml: IoT rule, Firehose, Parquet, Athena.
+"""The path of a message in deploy/cloud/results.yaml: IoT rule, Firehose, Parquet, Athena.
 
 moto carries out none of the rule's SQL, of the conversion and of the queries, so stand-ins do: the SQL of the rules by
 the few forms that the template uses, the conversion and the queries by DuckDB, with sqlglot to translate from Athena's
@@ -74,7 +74,7 @@ class RuleSql:
         self._conditions = [condition.split(" = ") for condition in found["conditions"].split(" AND ")]
 
     def record(self, topic: str, message: Mapping[str, Any], *, now_ms: int) -> dict[str, Any] | None:
-        """Return what goes to the actions; None if the message does not concern the rule."""
+        """Return the record for the actions; None if the rule does not match."""
         levels = topic.split("/")
         if len(levels) != len(self._filter) or not all(
             wanted in ("+", level) for wanted, level in zip(self._filter, levels, strict=True)

@@ -60,11 +60,11 @@ def why_no_rtsp_server() -> str:
 
 
 class RtspServer:
-    """Serves a moving test picture of 320x240 at 25 frames/s under `/bees` on 127.0.0.1.
+    """Serves a moving test image of 320x240 at 25 frames/s under `/bees` on 127.0.0.1.
 
     Args:
         port: 0 for any free one.
-        pattern: of videotestsrc.
+        pattern: pattern of videotestsrc.
         credentials: user and password to ask for, or none.
     """
 

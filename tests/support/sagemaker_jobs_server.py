@@ -1,4 +1,4 @@
-"""The four calls about training jobs that a clean-up makes, on a port of this machine, by botocore's own model."""
+"""A local mock of the four SageMaker calls of the clean-up, checked against botocore's service model."""
 
 import json
 import threading

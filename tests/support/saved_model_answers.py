@@ -1,4 +1,4 @@
-"""What a SavedModel of the Object Detection API itself finds in a picture, and how the agent's answers compare."""
+"""Detections of an Object Detection API SavedModel in an image, compared with those of the agent."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the agent's answers on one picture are from the SavedModel's.
+    """Differences between the detections of agent and SavedModel in an image.
 
     `found` of the `wanted` detections have a counterpart: one of the same class that overlaps by more than is asked
     for, and of those the one whose score is nearest. The differences are those of these pairs.
@@ -35,12 +35,12 @@ class SavedModelDetector:
         self._constant = tf.constant
 
     def raw(self, rgb: NDArray[np.uint8]) -> tuple[Any, Any]:
-        """Give boxes (n, 4), top, left, bottom, right in ratios of the padded input, and scores (n, classes)."""
+        """Return boxes (n, 4), top, left, bottom, right in ratios of the padded input, and scores (n, classes)."""
         answer = self._run(input_tensor=self._constant(rgb[np.newaxis]))
         return answer["raw_detection_boxes"].numpy()[0], answer["raw_detection_scores"].numpy()[0]
 
     def detect(self, rgb: NDArray[np.uint8], *, threshold: float) -> tuple[Any, Any, Any]:
-        """Give boxes (n, 4), left, top, right, bottom in ratios of the picture, scores and class ids from 0."""
+        """Return boxes (n, 4) as left, top, right, bottom in ratios of the image, scores, and class ids from 0."""
         answer = {name: value.numpy()[0] for name, value in self._run(input_tensor=self._constant(rgb[None])).items()}
         strong = answer["detection_scores"] >= threshold
         boxes = answer["detection_boxes"][strong][:, [1, 0, 3, 2]]
@@ -60,7 +60,7 @@ def agreement(
     if not len(others.boxes) or not len(boxes):
         return Agreement(len(boxes), 0, 1.0, 0.0, 0.0)
     iou = np.where(classes[:, None] == others.class_ids[None], overlaps(boxes, others.boxes), 0.0)
-    # Boxes that reach beyond the picture are cut off there, and may then be the very same.
+    # Boxes beyond the image are clipped, and may become identical.
     differences = np.abs(scores[:, None] - others.confidences[None])
     best = np.where(iou > overlap, differences, np.inf).argmin(axis=1)
     found = iou.max(axis=1) > overlap

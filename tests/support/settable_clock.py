@@ -1,4 +1,4 @@
-"""A time of day that a test can set for a process that runs, without touching that of the machine."""
+"""A wall clock that a test can set for a running process, without changing that of the machine."""
 
 import shutil
 import subprocess
@@ -64,6 +64,6 @@ class SettableClock:
         self.environment = {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(self._offset)}
 
     def set(self, *, hours: int) -> None:
-        """Let it be so many hours later than it is; less than none is earlier."""
+        """Set the clock forward by a number of hours; negative values set it back."""
         with self._offset.open("r+b") as file:
             file.write((hours * 3600).to_bytes(8, "little", signed=True))

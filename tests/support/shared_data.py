@@ -1,4 +1,4 @@
-"""Data that is not part of the project: it lies beside the checkout, or where BEEAGENT_SHARED_DATA says."""
+"""Data outside the repository: beside the checkout, or in BEEAGENT_SHARED_DATA."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 
 def shared_file(name: str) -> Path:
-    """Give the path of a file of the shared data; without it, skip the test."""
+    """Return the path of a file of the shared data; without it, skip the test."""
     folder = Path(os.environ.get("BEEAGENT_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
     path = folder / name
     if not path.is_file():

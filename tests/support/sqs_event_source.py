@@ -1,4 +1,4 @@
-"""Plays Lambda's event source: takes messages from the queue, calls the function, deletes what succeeded."""
+"""Simulates Lambda's event source: receives messages, calls the function, deletes successful messages."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from bee_detection_inference.handler import handle
 
 @dataclass
 class TimeLeft:
-    """Lambda's context; says each of these times in turn, and then the last again and again."""
+    """Lambda's context, with these remaining times one after the other; the last one is repeated."""
 
     milliseconds: list[int] = field(default_factory=lambda: [90_000])
 
@@ -21,7 +21,7 @@ class EventSource:
     """Of one queue.
 
     Args:
-        url: of the queue.
+        url: URL of the queue.
 
     """
 
@@ -56,8 +56,8 @@ class EventSource:
 
     def deliver(self, batch: list[dict[str, Any]], context: TimeLeft | None = None) -> list[str]:
         """Call the function, and delete all that it does not name; the identifiers of those it does."""
-        said = handle({"Records": batch}, context or TimeLeft())
-        failed = [failure["itemIdentifier"] for failure in said["batchItemFailures"]]
+        response = handle({"Records": batch}, context or TimeLeft())
+        failed = [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
         self._kept = [message for message in batch if message["messageId"] in failed]
         for message in batch:
             if message not in self._kept:
@@ -69,12 +69,12 @@ class EventSource:
         return self.deliver(self.take(), context)
 
     def let_the_wait_pass(self) -> None:
-        """Have the messages visible now that the last batch left: nobody waits a quarter of an hour in a test."""
+        """Make the messages left by the last batch visible at once."""
         for message in self._kept:
             self._sqs.change_message_visibility(
                 QueueUrl=self._url, ReceiptHandle=message["receiptHandle"], VisibilityTimeout=0
             )
 
     def _count(self, attribute: str) -> int:
-        said = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=[attribute])
-        return int(said["Attributes"][attribute])
+        response = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=[attribute])
+        return int(response["Attributes"][attribute])

@@ -1,4 +1,4 @@
-"""A TCP proxy between a client and a broker that holds back, drips, falls silent, or cuts connections."""
+"""A TCP proxy between client and broker that delays, drops or slows down data, or resets connections."""
 
 import socket
 import struct
@@ -20,29 +20,29 @@ class TcpProxy:
         self._drip: tuple[int, float] | None = None
         self._offences: tuple[bytes, ...] = ()
         self.swallowing = False
-        """Whether what the client says is lost on the way, without anybody being told."""
+        """Whether data of the client are dropped silently."""
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self.accepted = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def hold_answers(self) -> None:
-        """Keep what the broker says from here on."""
+        """Hold back data of the broker from now on."""
         self._answers_flow.clear()
 
     def let_answers_through(self) -> None:
         self._answers_flow.set()
 
     def drip(self, count: int, seconds: float) -> None:
-        """Pass on so many bytes at a time, with so many seconds between them, both ways."""
+        """Forward a number of bytes at a time, with pauses, in both directions."""
         self._drip = (count, seconds)
 
     def take_offence(self, *at: bytes) -> None:
-        """Reset a connection as soon as the client says one of these, as some brokers do, and do not pass it on."""
+        """Reset a connection when the client sends one of these, as some brokers do, without forwarding it."""
         self._offences = at
 
     def cut(self) -> None:
-        """Reset all connections; what was held back is gone with them."""
+        """Reset all connections, and drop the data held back."""
         with self._lock:
             sockets, self._sockets = self._sockets, []
         for one in sockets:

@@ -1,4 +1,4 @@
-"""Writes a TFLite model op by op, without TensorFlow: tests need models whose answers are known beforehand."""
+"""Writes TFLite models op by op, without TensorFlow, for tests that need models with known outputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Quantization:
 
 
 class Graph:
-    """A model under construction. Tensors are known by the index that adding them returns."""
+    """A model under construction. Tensors are identified by the index that adding them returns."""
 
     def __init__(self) -> None:
         self._tensors: list[Any] = []
@@ -168,7 +168,7 @@ class Graph:
 
 
 def quantize(values: ArrayLike, quantization: Quantization, dtype: str) -> NDArray[Any]:
-    """Give the integers that stand for these values, or the nearest there are."""
+    """Return the quantized integers of the values, rounded to the nearest."""
     limits = np.iinfo(dtype)
     quantized = np.rint(np.asarray(values) / quantization.scale) + quantization.zero_point
     stored: NDArray[Any] = np.clip(quantized, limits.min, limits.max).astype(dtype)
@@ -182,7 +182,7 @@ def _tensor_map(name: str, index: int) -> Any:  # noqa: ANN401 - untyped schema
 
 
 class _AligningBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers ships no types
-    """Aligns every vector as the schema wants a buffer's data; the generated code does not."""
+    """Aligns vectors as the schema requires for buffers; the generated code does not."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803 - the base's names
         return int(super().StartVector(elemSize, numElems, max(alignment, _BUFFER_ALIGNMENT)))

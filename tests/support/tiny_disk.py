@@ -1,4 +1,4 @@
-"""A file system of a few megabytes, which a test can fill, and make read-only, and which goes away by itself."""
+"""A temporary file system of a few megabytes, which a test can fill or make read-only."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-DEADLINE = 20.0
+DEADLINE = 45.0
 
 
 class TinyDisk:
@@ -34,7 +34,7 @@ class TinyDisk:
 
     @property
     def prefix(self) -> list[str]:
-        """What to put before a command that is to run within."""
+        """The prefix of a command that is to run in the namespace."""
         return ["nsenter", "--preserve-credentials", "--user", "--mount", "--target", str(self._holder.pid)]
 
     def fill(self) -> None:

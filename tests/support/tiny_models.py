@@ -1,4 +1,4 @@
-"""Small real TFLite detection models with answers that a test can work out by itself."""
+"""Small real TFLite detection models with predictable detections."""
 
 import io
 import zipfile
@@ -23,7 +23,7 @@ _STATE_QUANTIZATION = Quantization(0.1, 7)
 
 @dataclass(frozen=True, slots=True)
 class InputType:
-    """How a model wants its pixels p: as (p - mean) / std, in `dtype`."""
+    """Normalisation of pixels p: (p - mean) / std, in `dtype`."""
 
     dtype: str
     mean: float
@@ -44,7 +44,7 @@ FLOAT32 = InputType("float32", 127.5, 127.5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """How a model gives one of its outputs: the tensor's name, and its type where it is not float32."""
+    """An output tensor: its name, and its type if not float32."""
 
     name: str
     dtype: str = "float32"
@@ -71,16 +71,16 @@ def square_finder(  # noqa: PLR0913 - the ways in which such models differ
     Args:
         size: width and height of the input.
         cells: columns and rows of the grid; they divide the size.
-        input_type: of the picture.
-        classes: how many there are.
+        input_type: element type of the image input.
+        classes: number of classes.
         background: whether a background class comes first in the scores, as in SSD models; it scores high.
-        order: of the model's outputs.
-        max_detections: how many rows the outputs have.
+        order: order of the outputs.
+        max_detections: number of rows of the outputs.
         state: add a state input and output as recurrent models have them, in front of the usual ones. Scores
             are as above only while the state fed stands for zeros.
     """
     graph = Graph()
-    image, pixels = _picture_input(graph, size, input_type)
+    image, pixels = _image_input(graph, size, input_type)
     columns, rows = cells
     kernel_height, kernel_width = size[1] // rows, size[0] // columns
     channels = classes + background
@@ -122,7 +122,7 @@ def edge_finder(
     signature: Mapping[str, str] | None = None,
     order: Sequence[str] = OUTPUTS,
 ) -> bytes:
-    """Build a model without a custom op that returns the exact box of the red, the green and the blue in a picture.
+    """Build a model without a custom op that returns the exact box of the red, the green and the blue in an image.
 
     It gives three detections, one a colour, in this order, with class ids 0 to 2. A box encloses all pixels that
     have at least half the colour, its score is the strongest such pixel's (see `square_finder`). A colour that is
@@ -130,14 +130,14 @@ def edge_finder(
 
     Args:
         size: width and height of the input.
-        input_type: of the picture.
-        names: of the output tensors by kind; by default they tell nothing.
+        input_type: element type of the image input.
+        names: names of the output tensors by kind; neutral by default.
         signature: names in the signature by kind; without, the model has none.
-        order: of the model's outputs; a model may leave out `count`.
+        order: order of the outputs; `count` is optional.
     """
     names = {kind: f"Identity_{index}" for index, kind in enumerate(OUTPUTS)} if names is None else names
     graph = Graph()
-    image, pixels = _picture_input(graph, (size, size), input_type)
+    image, pixels = _image_input(graph, (size, size), input_type)
     colour = _colour_of_pixels(graph, pixels, size, input_type, gain=1.0)
     whether = _colour_of_pixels(graph, pixels, size, input_type, gain=1000.0)
     along = np.arange(size)
@@ -170,16 +170,16 @@ def fixed_outputs(
     input_type: InputType = UINT8,
     signature: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Build a model that returns the same outputs whatever the picture, 8x8 pixels, shows.
+    """Build a model that returns the same outputs for any image of 8x8 pixels.
 
     Args:
-        values: of each output, in the shape the model gives them.
-        outputs: how it gives them, in the model's order.
-        input_type: of the picture.
+        values: values of each output, in its shape.
+        outputs: descriptions of the outputs, in the model's order.
+        input_type: element type of the image input.
         signature: names in the signature by kind; without, the model has none.
     """
     graph = Graph()
-    image, _ = _picture_input(graph, (8, 8), input_type)
+    image, _ = _image_input(graph, (8, 8), input_type)
     indices = []
     for kind, output in outputs.items():
         array = np.asarray(values[kind], dtype=np.float32)
@@ -211,8 +211,8 @@ def painted(
     return frame
 
 
-def _picture_input(graph: Graph, size: tuple[int, int], input_type: InputType) -> tuple[int, int]:
-    """Add the picture input; give it and its pixels as float32, normalised."""
+def _image_input(graph: Graph, size: tuple[int, int], input_type: InputType) -> tuple[int, int]:
+    """Add the image input; return it and its pixels as float32, normalised."""
     shape = (1, size[1], size[0], 3)
     image = graph.tensor(shape, name="image", dtype=input_type.dtype, quantization=input_type.quantization)
     if input_type.dtype == "float32":
@@ -221,7 +221,7 @@ def _picture_input(graph: Graph, size: tuple[int, int], input_type: InputType) -
 
 
 def _colour_of_pixels(graph: Graph, pixels: int, size: int, input_type: InputType, *, gain: float) -> int:
-    """Give each pixel's share of the three colours, 0 to 1; with a high gain, whether it is above a half."""
+    """Return each pixel's share of the three colours, 0 to 1; with a high gain, whether it is above a half."""
     middle = 0.0 if gain == 1 else 0.5
     weights = (_COLOURS * gain * input_type.std / 255).reshape(3, 1, 1, 3)
     bias = gain * (input_type.mean * _COLOURS.sum(axis=1) / 255 - middle)

@@ -54,15 +54,15 @@ def write_saved_model(
 ) -> None:
     """Write a SavedModel whose graph has what the real ones have, with names of its own.
 
-    A loop normalises, resizes and pads each picture; a convolution, a pyramid, two heads that all levels share, a
+    A loop normalises, resizes and pads each image; a convolution, a pyramid, two heads that all levels share, a
     sigmoid, the box decoder and a non-maximum suppression in a loop of its own follow.
 
     Args:
-        folder: to make.
-        input_type: of the pictures.
-        stems: how many convolutions look at the picture.
+        folder: folder to create.
+        input_type: element type of the images.
+        stems: number of convolutions on the image.
         wavy: normalise by a sine, as no real one does.
-        scales: what the box codes are divided by.
+        scales: divisors of the box codes.
     """
     import tensorflow as tf  # noqa: PLC0415 - takes seconds, and may not be there
 
@@ -78,12 +78,12 @@ def write_saved_model(
     module.boxes, module.classes = weights(1, 1, 8, 4 * PER_CELL), weights(1, 1, 8, CLASSES * PER_CELL, spread=0.3)
     anchors = anchor_boxes()
 
-    def preprocess(picture: Any) -> Any:  # noqa: ANN401
-        picture = tf.cast(picture, tf.float32)
-        picture = tf.sin(picture) if wavy else (picture / 255 - MEAN) / DEVIATION
-        side = tf.cast(tf.reduce_max(tf.shape(picture)[:2]), tf.float32)
-        target = tf.cast(tf.round(tf.cast(tf.shape(picture)[:2], tf.float32) * SIZE / side), tf.int32)
-        resized = tf.compat.v1.image.resize_bilinear(picture[None], target)[0]
+    def preprocess(image: Any) -> Any:  # noqa: ANN401
+        image = tf.cast(image, tf.float32)
+        image = tf.sin(image) if wavy else (image / 255 - MEAN) / DEVIATION
+        side = tf.cast(tf.reduce_max(tf.shape(image)[:2]), tf.float32)
+        target = tf.cast(tf.round(tf.cast(tf.shape(image)[:2], tf.float32) * SIZE / side), tf.int32)
+        resized = tf.compat.v1.image.resize_bilinear(image[None], target)[0]
         resized = tf.pad(resized, [[0, SIZE - target[0]], [0, SIZE - target[1]], [0, 0]])
         resized.set_shape((SIZE, SIZE, 3))
         return resized, tf.cast(target, tf.float32) / SIZE
@@ -138,7 +138,7 @@ def write_saved_model(
 
 
 def anchor_boxes() -> NDArray[np.float32]:
-    """Give anchors in the cells of the levels, none like another, shape (n, 4): y_center, x_center, height, width."""
+    """Return anchors in the cells of the levels, none like another, shape (n, 4): y_center, x_center, height, width."""
     rng = np.random.default_rng(1)
     levels = []
     for cells in LEVELS:

@@ -1,4 +1,4 @@
-"""An endpoint like Greengrass's Token Exchange Service: gives credentials that expire, to whoever has its token."""
+"""A mock of Greengrass's Token Exchange Service: returns expiring credentials to clients with its token."""
 
 import json
 import threading
@@ -51,11 +51,11 @@ class TokenExchangeServer:
 
     @property
     def issued(self) -> list[str]:
-        """The access keys given out, in order."""
+        """The issued access keys, in order."""
         return list(self._issued)
 
     def secret_of(self, access_key: str, token: str | None) -> str | None:
-        """Give the secret of an access key, to whoever has its session token too."""
+        """Return the secret of an access key and session token."""
         secret, expected, _ = self._issued.get(access_key, (None, None, None))
         return secret if token == expected else None
 

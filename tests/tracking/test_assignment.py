@@ -38,7 +38,7 @@ def test_assignment_is_the_best_of_all(rows: list[tuple[int, int, int]], limit: 
     assert sum(gains[row, column] for row, column, _ in made) == least(gains)
 
 
-def test_a_cheap_pair_gives_way_to_two_that_are_cheaper_together() -> None:
+def test_assignment_minimises_the_total_cost() -> None:
     rows, columns = np.array([0, 0, 1]), np.array([0, 1, 0])
     chosen = assign(rows, columns, np.array([1.0, 2.0, 1.5]), limit=10.0)
     assert chosen.tolist() == [1, 2]

@@ -1,4 +1,4 @@
-"""Lines and zones. The properties hold for any path: what is drawn at random is the path."""
+"""Counting at lines and zones, with properties that hold for any random path."""
 
 import itertools
 import math
@@ -98,9 +98,7 @@ def test_jitter_on_the_line_counts_nothing(jitter: list[tuple[float, float]], x:
     st.lists(st.booleans(), min_size=1, max_size=6),
     st.sampled_from([3.0, 25.0, 110.0]),
 )
-def test_each_crossing_counts_once_whatever_the_jitter_and_the_misses(
-    seed: int, sides: list[bool], step: float
-) -> None:
+def test_each_crossing_counts_once_despite_jitter_and_misses(seed: int, sides: list[bool], step: float) -> None:
     rng = np.random.default_rng(seed)
     ys = [400.0 if below else 100.0 for below in sides]
     path = walk(*[(float(rng.uniform(300, 700)), y) for y in ys], step=step)
@@ -157,7 +155,7 @@ def test_line_near_the_border_counts_tracks_that_begin_or_end_there(edge: float,
     assert count_paths(walk((500, border), (500, 250)), places=places) == {OUT: 1}
 
 
-def test_interruption_does_not_count_what_is_pending() -> None:
+def test_interruption_drops_pending_crossings() -> None:
     frames = frames_of({1: walk((500, 450), (500, LINE_Y - 5))})
     last = frames[-1]
     frames[-1] = TrackedFrame(
@@ -172,7 +170,7 @@ def test_interruption_does_not_count_what_is_pending() -> None:
     assert not count(frames)
 
 
-def test_unconfirmed_track_counts_nothing_and_its_crossing_counts_once_it_is_confirmed() -> None:
+def test_crossing_counts_once_the_track_is_confirmed() -> None:
     path: Path = [(500, 400), (500, 100)]
     assert not count(frames_of({1: path}, confirmed_after=3))
     assert count(frames_of({1: [*path, (500, 90)]}, confirmed_after=3)) == {IN: 1}
@@ -194,7 +192,7 @@ def test_bee_that_was_there_at_the_start_did_not_appear_in_the_zone() -> None:
     assert count_paths(walk((500, 400), (500, 100)), interrupted=True) == {IN: 1}
 
 
-def test_zone_says_how_many_are_in_it() -> None:
+def test_zone_counts_bees_inside() -> None:
     counter = PlaceCounter(PLACES)
     frames = frames_of({1: [(500, 100)] * 4, 2: [(400, 150)] * 6, 3: [(900, 450)] * 6})
     inside = []

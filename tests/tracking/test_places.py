@@ -9,7 +9,7 @@ from beeagent.tracking import Places, draw_places, load_places, parse_places
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from support.beeagent_process import run_beeagent
+from support.beeagent_command import run_command
 from support.flying import detections_at
 
 GOOD = """
@@ -61,7 +61,7 @@ def test_file_is_read(tmp_path: Path) -> None:
         ),
         (
             "".join(f"[zones.z{i}]\npoints = [[0, 0], [1, 0], [1, 1]]\n" for i in range(33)),
-            "there are 33 places: 32 at most are possible",
+            "there are 33 places, but at most 32 are allowed",
         ),
         ("lines = 3", "[lines] is 3: "),
     ],
@@ -98,7 +98,7 @@ corners = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=3
 
 
 @given(corners, st.lists(st.tuples(st.floats(0.01, 0.99), st.floats(0.01, 0.99)), min_size=1, max_size=20))
-def test_area_contains_what_opencv_says(polygon: list[tuple[int, int]], points: list[tuple[float, float]]) -> None:
+def test_area_contains_matches_opencv(polygon: list[tuple[int, int]], points: list[tuple[float, float]]) -> None:
     try:
         places = Places.model_validate({"zones": {"a": {"points": [(x / 20, y / 20) for x, y in polygon]}}})
     except ValueError:
@@ -139,7 +139,7 @@ def test_drawing_shows_every_place_and_leaves_the_image_alone(size: tuple[int, i
 
 def test_check_lists_the_places(tmp_path: Path) -> None:
     (tmp_path / "places.toml").write_text(GOOD)
-    ended = run_beeagent("places", "check", tmp_path / "places.toml", folder=tmp_path)
+    ended = run_command("places", "check", tmp_path / "places.toml", folder=tmp_path)
     assert ended.returncode == 0
     assert ended.stdout.splitlines() == [
         "line door: a crossing up is in",
@@ -150,7 +150,7 @@ def test_check_lists_the_places(tmp_path: Path) -> None:
 
 def test_check_of_a_wrong_file_exits_2(tmp_path: Path) -> None:
     (tmp_path / "places.toml").write_text("[lines.door]\npoints = 3\nin = 'up'")
-    ended = run_beeagent("places", "check", tmp_path / "places.toml", folder=tmp_path)
+    ended = run_command("places", "check", tmp_path / "places.toml", folder=tmp_path)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"beeagent: places {tmp_path}/places.toml: [lines.door] points is 3: ")
     assert len(ended.stderr.splitlines()) == 1
@@ -160,18 +160,18 @@ def test_draw_writes_a_png(tmp_path: Path) -> None:
     (tmp_path / "places.toml").write_text(GOOD)
     cv2.imwrite(str(tmp_path / "image.jpg"), np.full((120, 200, 3), 90, dtype=np.uint8))
     arguments = ("places", "draw", tmp_path / "places.toml", "--image", tmp_path / "image.jpg", "--out")
-    ended = run_beeagent(*arguments, tmp_path / "out.png", folder=tmp_path)
+    ended = run_command(*arguments, tmp_path / "out.png", folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     drawn = cv2.imread(str(tmp_path / "out.png"))
     assert drawn is not None
     assert drawn.shape == (120, 200, 3)
-    refused = run_beeagent(*arguments, tmp_path / "none/out.png", folder=tmp_path)
+    refused = run_command(*arguments, tmp_path / "none/out.png", folder=tmp_path)
     assert refused.returncode == 1
     assert f"--out {tmp_path}/none/out.png: cannot be written: No such file" in refused.stderr
 
 
 def test_schema_accepts_the_file_and_refuses_mistakes(tmp_path: Path) -> None:
-    schema = json.loads(run_beeagent("places", "schema", folder=tmp_path).stdout)
+    schema = json.loads(run_command("places", "schema", folder=tmp_path).stdout)
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
     good = parse_places(GOOD.encode()).model_dump(mode="json", by_alias=True)

@@ -1,4 +1,4 @@
-"""The traffic of a day, and its page."""
+"""The report of a day's traffic."""
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta, timezone
@@ -58,7 +58,7 @@ def test_gaps_have_the_reason_that_the_device_reported() -> None:
     assert day.frames_per_s == pytest.approx(10)
 
 
-def test_what_is_still_to_come_is_no_gap() -> None:
+def test_future_is_no_gap() -> None:
     now = MIDNIGHT + timedelta(minutes=601)
     day = day_of_minutes(minutes(range(600)), now=now)
     assert day.gaps == ()
@@ -105,7 +105,7 @@ class _Elements(HTMLParser):
         self.text += data
 
 
-def test_page_needs_nothing_else_and_says_in_words_what_it_draws() -> None:
+def test_page_is_self_contained_and_describes_its_charts() -> None:
     day = day_of_minutes(
         [*minutes(range(300, 600), into=40, out=44), *minutes(range(300, 600), into=2, place="ramp & <b>board</b>")],
         StatusChange(MIDNIGHT + timedelta(minutes=600), "offline", ("<script>alert(1)</script>",)),

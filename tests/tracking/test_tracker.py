@@ -71,7 +71,7 @@ def test_uneven_times_between_frames_are_used() -> None:
     only_number(frames)
 
 
-def test_track_ends_once_and_its_number_is_not_given_again() -> None:
+def test_track_ends_once_and_its_number_is_not_reused() -> None:
     tracker = Tracker()
     present = [detections_at([(500, 250)])] * 10
     absent = [detections_at([])] * 60

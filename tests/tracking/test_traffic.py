@@ -126,7 +126,7 @@ def test_report_has_counts_of_the_interval_today_and_ever() -> None:
     assert last.zones["entrance"]["bee"]["inside"] == 0
 
 
-def test_report_says_how_many_are_in_a_zone() -> None:
+def test_report_counts_bees_in_a_zone() -> None:
     traffic = Traffic(PLACES, interval_s=60)
     feed(traffic, frames_of({1: [(500, 100)] * 9, 2: [(450, 150)] * 9})[:-1], NOON)
     report = traffic.close()
@@ -483,7 +483,7 @@ def _damaged_history(path: Path, damage: str) -> Totals:
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "page"])
-def test_damaged_file_is_set_aside_and_counting_goes_on(
+def test_damaged_file_is_renamed_and_counting_continues(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "counts.sqlite3"

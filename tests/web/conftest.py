@@ -1,4 +1,4 @@
-"""A page in this process, and one who has signed in."""
+"""A page in this process, and a signed-in client."""
 
 from collections.abc import Iterator
 from pathlib import Path

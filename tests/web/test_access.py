@@ -1,4 +1,4 @@
-"""Sessions, one-time tokens, the wait after wrong guesses, and the password file, on a clock that a test sets."""
+"""Sessions, one-time tokens, rate limits and the password file, with a settable clock."""
 
 from pathlib import Path
 
@@ -147,7 +147,7 @@ def test_password_file_of_others_is_refused(mode: int, tmp_path: Path) -> None:
         read_passwords(path)
 
 
-def test_file_that_is_no_password_file_is_refused(tmp_path: Path) -> None:
+def test_invalid_password_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "passwords"
     good = f"editor {hash_password('look at bees')}"
     huge = good.replace("$16384$", "$1073741824$")  # which would take all memory

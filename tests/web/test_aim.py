@@ -1,4 +1,4 @@
-"""The aiming aid: sharpness falls with blur and not with darkness or noise; exposure and sizes are in words."""
+"""The aiming aid: sharpness decreases with blur, not with darkness or noise; exposure and sizes have descriptions."""
 
 from datetime import datetime, timezone
 

@@ -1,4 +1,4 @@
-"""The page's API, asked through real sockets."""
+"""The API of the page, through real sockets."""
 
 import base64
 import logging
@@ -196,7 +196,7 @@ def test_without_tracking_there_are_no_places(caplog: pytest.LogCaptureFixture) 
         assert client.ask("GET", "/api/traffic").json["rows"] == []
 
 
-def test_threshold_preview_counts_what_would_change(agent: PretendedAgent, editor: PageClient) -> None:
+def test_threshold_preview_counts_changes(agent: PretendedAgent, editor: PageClient) -> None:
     for _ in range(4):
         agent.show(0.9, 0.6, 0.4, 0.3)
     preview = editor.ask("POST", "/api/threshold/preview", {"value": 0.35}).json
@@ -233,7 +233,7 @@ def test_wrong_threshold_is_422(body: object, agent: PretendedAgent, editor: Pag
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff", b'{"value": NaN}', b"[" * 30_000, b'{"value": 1e999}'])
-def test_body_that_is_no_json_is_refused(raw: bytes, agent: PretendedAgent, editor: PageClient) -> None:
+def test_body_without_json_is_refused(raw: bytes, agent: PretendedAgent, editor: PageClient) -> None:
     assert editor.ask("PUT", "/api/threshold", raw=raw).status in {400, 422}
     assert agent.thresholds == []
 
@@ -322,7 +322,7 @@ def test_renewed_link_replaces_the_one_before(agent: PretendedAgent, caplog: pyt
         assert PageClient(page.port).sign_in(token=second).status == 401
 
 
-def test_nobody_looking_keeps_no_frame(agent: PretendedAgent) -> None:
+def test_no_frame_is_kept_without_a_viewer(agent: PretendedAgent) -> None:
     agent.show(0.9)
     assert agent.live.newest() is None  # which is the first look
     agent.show(0.9)
@@ -351,7 +351,7 @@ def test_waiting_viewers_all_get_the_same_frame(agent: PretendedAgent) -> None:
         assert len({id(viewer.result()) for viewer in viewers}) == 1
 
 
-def test_live_view_that_is_closed_lets_nobody_wait(agent: PretendedAgent) -> None:
+def test_closed_live_view_ends_waiting_requests(agent: PretendedAgent) -> None:
     with ThreadPoolExecutor(1) as pool:
         viewer = pool.submit(agent.live.wait, after=0, timeout=10 * DEADLINE)
         agent.live.close()

@@ -1,4 +1,4 @@
-"""The page of a real agent: frames, counts at a line that was drawn, a threshold, and all of it after a restart."""
+"""The page of a real agent: frames, counts at a drawn line, the threshold, and all of them after a restart."""
 
 import signal
 import threading
@@ -58,7 +58,7 @@ def _signed_in(agent: RunningAgent, port: int) -> PageClient:
 
 
 @pytest.mark.timeout(180)  # two agents, each of which waits for bees to pass
-def test_what_is_set_on_the_page_takes_effect_at_once_and_survives_a_restart(tmp_path: Path) -> None:
+def test_settings_of_the_page_take_effect_at_once_and_survive_restart(tmp_path: Path) -> None:
     _video(tmp_path / "bees.avi")
     port = free_port()
     with running_agent(*_arguments(tmp_path, port), folder=tmp_path) as agent:
@@ -115,8 +115,8 @@ def test_what_is_set_on_the_page_takes_effect_at_once_and_survives_a_restart(tmp
 def test_password_command_makes_a_file_that_the_agent_takes(tmp_path: Path) -> None:
     _video(tmp_path / "bees.avi")
     port, passwords = free_port(), tmp_path / "passwords"
-    told = run_beeagent("page", "password", passwords, "--role", "viewer", folder=tmp_path, stdin="look at bees\n")
-    assert told.returncode == 0, told.stderr
+    ended = run_beeagent("page", "password", passwords, "--role", "viewer", folder=tmp_path, stdin="look at bees\n")
+    assert ended.returncode == 0, ended.stderr
     with running_agent(*_arguments(tmp_path, port), "--page-password-file", passwords, folder=tmp_path) as agent:
         _eventually(lambda: _links(agent), what="a link")
         client = PageClient(port)

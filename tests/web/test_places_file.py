@@ -1,4 +1,4 @@
-"""The file of places as the page writes it: at once or not at all, and read back as it was."""
+"""The file of places, written atomically by the page and read back unchanged."""
 
 from pathlib import Path
 

@@ -145,7 +145,7 @@ def parse_active(text: str, *, latitude: float | None, longitude: float | None) 
         raise InputError(f"active is {text!r}: {_ALLOWED}")
     times = _day_time(begin, text), _day_time(end, text)
     if times[0] == times[1]:
-        raise InputError(f"active is {text!r}, which begins when it ends: give two times, or leave it out for always")
+        raise InputError(f"active is {text!r}, but its times are equal: give two different times, or leave it out")
     if all(time.of == "clock" for time in times):
         return ActiveTimes(*times)
     if latitude is None or longitude is None:
@@ -159,7 +159,7 @@ def _day_time(words: str, text: str) -> DayTime:
     if match := _CLOCK.fullmatch(words):
         offset = timedelta(hours=int(match[1]), minutes=int(match[2]))
         if int(match[2]) > 59 or offset > timedelta(days=1):
-            raise InputError(f"active is {text!r}: {words} is no time of the day: {_ALLOWED}")
+            raise InputError(f"active is {text!r}: {words} is not a time of day: {_ALLOWED}")
         return DayTime("clock", offset)
     if match := _SUN.fullmatch(words):
         offset = timedelta(hours=int(match[3] or 0), minutes=int(match[4] or 0))

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
-from beeagent.backoff import Backoff
 from beeagent.camera.frame_queue import FrameQueue, QueueClosedError
 from beeagent.camera.pacing import MonotonicClock, RateLimit
 from beeagent.camera.sleep import Sleep
@@ -20,7 +19,7 @@ from beeagent.camera.source import (
 )
 from beeagent.camera.video import IncompleteVideoError
 from beeagent.errors import BeeagentError, InputError
-from beeagent.threads import lower_thread_priority
+from beeagent.threads import Backoff, lower_thread_priority
 
 _LOG = logging.getLogger(__name__)
 

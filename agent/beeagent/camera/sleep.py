@@ -93,7 +93,7 @@ class TimedSleep:
 
     def _decide(self, now: datetime) -> None:
         if now < _UNSET_CLOCK:
-            _LOG.warning("the clock is not set (%s): the camera stays active until it is", now.isoformat())
+            _LOG.warning("the clock is not set (%s): the camera stays active until it is set", now.isoformat())
             self._decided = (now, _UNSET_CLOCK)
             self._period = None
             return

@@ -205,7 +205,7 @@ def report(  # noqa: PLR0913 - the options of the command
     if (file is not None) + from_history + from_broker != 1:
         raise InputError("give one of FILE, --from-history and --from-broker")
     if seconds is not None and not from_broker:
-        raise InputError(f"--seconds {seconds:g} is for --from-broker")
+        raise InputError(f"--seconds {seconds:g} requires --from-broker")
     shown_day = None if day is None else day.date()
     device, camera = options["device"], options["camera_name"]
     if file is not None:

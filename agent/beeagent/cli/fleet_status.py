@@ -132,7 +132,7 @@ def fleet_table(devices: Sequence[DeviceHealth], unreadable: Mapping[str, str], 
     if devices:
         healths = Counter(device.health for device in devices)
         counts = ", ".join(f"{healths[health]} {health}" for health in HEALTHS if healths[health])
-        lines.append(f"{len(devices)} devices: {counts}")
+        lines.append(f"{len(devices)} device{'' if len(devices) == 1 else 's'}: {counts}")
     return lines
 
 

@@ -14,9 +14,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from beeagent.backoff import Backoff
 from beeagent.errors import BeeagentError, InputError
 from beeagent.output import prepare_tables
+from beeagent.threads import Backoff
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ class CallGuard:
             ValueError: `failures` is below 1.
         """
         if failures < 1:
-            raise ValueError(f"failures is {failures}: a circuit breaker opens after 1 or more")
+            raise ValueError(f"failures must be 1 or more, not {failures}")
         self._budget = budget
         self._max_failures = failures
         self._open_backoff = open_backoff or Backoff(first=30.0, longest=1800.0)

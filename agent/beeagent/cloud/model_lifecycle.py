@@ -112,7 +112,9 @@ class ModelLifecycle:
         while (state := self.model.state()) != "RUNNING":
             # Right after the request, the service may still return the previous state.
             if state == "FAILED" or (state in _NOT_BILLED and before == "STARTING"):
-                raise BeeagentError(f"the cloud model is {state} and does not start: the AWS console says why")
+                raise BeeagentError(
+                    f"the cloud model is {state} and does not start: see the AWS console for the reason"
+                )
             if state != before:
                 self.report(f"it is {state}; this takes minutes")
             before = state

@@ -80,7 +80,7 @@ class Reliability(_Strict):
         if len(self.right) != len(self.detections) or any(
             right > number for right, number in zip(self.right, self.detections, strict=False)
         ):
-            raise ValueError("each bin of detections needs a number in right, of at most as many")
+            raise ValueError("right must have a number for each bin, at most that of its detections")
         return self
 
 

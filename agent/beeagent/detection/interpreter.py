@@ -69,7 +69,7 @@ def load_interpreter(model: bytes, *, name: str, threads: int) -> Interpreter:
         BeeagentError: no runtime is installed, or it does not work on this machine.
     """
     if len(model) < 8 or model[4:8] != b"TFL3":
-        raise InputError(f"{name} is not a TFLite model: its content does not begin as one; use a .tflite file")
+        raise InputError(f"{name} is not a TFLite model: its header is not that of one; use a .tflite file")
     runtime = importlib.import_module(f"{runtime_name()}.interpreter")
     try:
         interpreter: Interpreter = runtime.Interpreter(model_content=model, num_threads=threads)

@@ -1,6 +1,6 @@
 """Probe a bare model in a child process, since a damaged one may crash the TFLite runtime and with it the process.
 
-A bundle's model is verified by its hash; a bare file has none.
+A bundle's model is verified by its hash; a bare file has none. The child process runs this module.
 """
 
 import json
@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 from beeagent.detection.bundle import ModelBundle
-from beeagent.errors import InputError
+from beeagent.errors import BeeagentError, InputError
 
 _TIMEOUT_S = 120.0
 """Limit for starting Python, loading the model and running it once: many times the duration on the slowest device."""
-_CHILD = "beeagent.detection.probe_child"
-EXIT_REFUSED = 3
+_CHILD = "beeagent.detection.probe"
+_EXIT_REFUSED = 3
 """The child's exit code if the model is refused; the reason is on its standard output."""
 
 
@@ -70,7 +70,7 @@ def probe_model(bundle: ModelBundle, *, threads: int, timeout: float = _TIMEOUT_
         ) from error
     except OSError as error:
         raise InputError(f"{name} cannot be probed in a child process: {error.strerror or error}") from error
-    if child.returncode == EXIT_REFUSED:
+    if child.returncode == _EXIT_REFUSED:
         raise InputError(child.stdout.decode(errors="replace"))
     if child.returncode < 0:
         raise InputError(
@@ -80,3 +80,36 @@ def probe_model(bundle: ModelBundle, *, threads: int, timeout: float = _TIMEOUT_
     if child.returncode:
         last = child.stderr.decode(errors="replace").rstrip().rpartition("\n")[2]
         raise InputError(f"{name} cannot be probed in a child process: {last}")
+
+
+def _probe_in_child() -> int:
+    """Read a line of JSON and a model from standard input, run the model, and return the exit code."""
+    import resource  # noqa: PLC0415 - not on every system
+
+    from beeagent.detection.detector import Detector, DetectorOptions  # noqa: PLC0415 - it imports this module
+
+    # A crash is an expected result: no core dump.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    header = json.loads(sys.stdin.buffer.readline())
+    bundle = ModelBundle(
+        path=Path(header["path"]),
+        name="probe",
+        sha256=header["sha256"],
+        model=sys.stdin.buffer.read(),
+        labels=tuple(header["labels"]),
+        input=None,
+        threshold=0.0,
+        manifest=None,
+    )
+    try:
+        Detector(bundle, DetectorOptions(threads=header["threads"]))
+    except InputError as error:
+        sys.stdout.write(str(error))
+        return _EXIT_REFUSED
+    except BeeagentError:
+        return 0  # not caused by the model; the parent gets the same error when it loads the model
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_probe_in_child())

@@ -257,7 +257,7 @@ class RegionPlanner:
         return min(most, int(self._tokens))
 
     def _in_turn(self, at: float, *, limit: int) -> list[Region]:
-        """Return the fixed regions whose turn it is: those that were not processed for the longest time."""
+        """Return the fixed regions to process next: those that were not processed for the longest time."""
         grid = self._grid
         regions: list[Region] = []
         # After a gap, each is processed once, not once for each missed turn.
@@ -377,10 +377,10 @@ def _unmasked(objects: _Objects, frame: tuple[int, int], masks: Masks) -> _Objec
 
 
 def _without_same(fresh: _Objects, carried: _Objects, *, coarsest: float, at: float) -> tuple[_Objects, _Objects]:
-    """Remove one of each pair of a new detection and the same object carried over: usually the latter.
+    """Remove duplicates between new detections and carried-over objects.
 
-    The former, if it is from a region with less than the resolution of tiles: then the object carried over has the
-    better box.
+    The new detection is kept, unless its region had less than the resolution of tiles: then the carried-over box is
+    more precise.
     """
     if not len(fresh) or not len(carried):
         return fresh, carried

@@ -189,9 +189,9 @@ def _secret_entry(where: str, text: str, entry: str) -> str:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise InputError(f"{where}, and that secret is no JSON object: leave out #{entry}")
+        raise InputError(f"{where}, and that secret is not a JSON object: leave out #{entry}")
     if not isinstance(content.get(entry), str):
-        raise InputError(f"{where}, and that secret has no text of the name {entry!r}")
+        raise InputError(f"{where}, and that secret has no text entry {entry!r}")
     return str(content[entry])
 
 

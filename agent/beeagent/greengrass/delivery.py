@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
-from beeagent.backoff import Backoff
 from beeagent.greengrass.ipc import PUBLISH_TO_IOT_CORE, PUBLISH_TO_TOPIC, IpcConnection
 from beeagent.outbox import Receipt
+from beeagent.threads import Backoff
 
 _PACKET_HEADER: Final = 20  # maximum bytes of an MQTT 5 PUBLISH packet without topic and payload
 _MAX_TOPICS: Final = 64  # more than any device publishes on

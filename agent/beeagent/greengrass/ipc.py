@@ -11,9 +11,9 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from beeagent.backoff import Backoff
 from beeagent.errors import BeeagentError, InputError, requires_extra
 from beeagent.output import shown
+from beeagent.threads import Backoff
 
 _LOG: Final = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
-from beeagent.backoff import Backoff
 from beeagent.greengrass.delivery import (
     IOT_CORE,
     LOCAL_PUBSUB,
@@ -30,6 +29,7 @@ from beeagent.greengrass.ipc import (
 )
 from beeagent.mqtt import FORBIDDEN
 from beeagent.outbox import Outcome, PublisherState, Receipt
+from beeagent.threads import Backoff
 
 _LOG: Final = logging.getLogger(__name__)
 

@@ -155,7 +155,7 @@ class DetectionsMessage(Message):
     @model_validator(mode="after")
     def _check_fallback(self) -> "DetectionsMessage":
         if (self.decided_by == "edge-degraded") != (self.fallback is not None):
-            raise ValueError(f"a fallback goes with edge-degraded and nothing else, not with {self.decided_by!r}")
+            raise ValueError(f"a fallback and edge-degraded require each other: decided_by is {self.decided_by!r}")
         return self
 
     def encode(self, *, limit: int) -> bytes:

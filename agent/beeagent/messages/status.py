@@ -158,7 +158,7 @@ class StatusMessage(Message):
     @model_validator(mode="after")
     def _check_reasons(self) -> "StatusMessage":
         if (self.state == "online") != (not self.reasons):
-            raise ValueError(f"reasons go with every state but online: {self.state!r}, {self.reasons!r}")
+            raise ValueError(f"only the state online has no reasons: {self.state!r}, {self.reasons!r}")
         return self
 
 

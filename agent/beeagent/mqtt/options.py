@@ -282,14 +282,14 @@ def _address(text: str) -> BrokerAddress:
             "address and set BEEAGENT_MQTT_PASSWORD or mqtt_password_file"
         )
     if not text.isprintable() or any(character.isspace() or character in "?#\\" for character in text):
-        raise InputError(f"broker {text!r} has a character that no address may have: {_FORMS}")
+        raise InputError(f"broker {text!r} contains an invalid character: {_FORMS}")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise InputError(f"broker {text!r} is malformed ({error}): {_FORMS}") from error
     if parts.path not in ("", "/"):
-        raise InputError(f"broker {text!r} has something behind the host and port: {_FORMS}")
+        raise InputError(f"broker {text!r} has text after the host and port: {_FORMS}")
     if not host or not _is_host(host) or parts.netloc.endswith(":"):
         raise InputError(f"broker {text!r} has no usable host and port: {_FORMS}")
     if port is None:
@@ -332,7 +332,7 @@ def _without_password(text: str) -> str:
 def _load_certificate(context: ssl.SSLContext, certificate_file: Path, key_file: Path) -> None:
     def no_passphrase() -> str:
         # Otherwise OpenSSL would ask for it on the terminal, and a service would wait forever.
-        raise InputError(f"mqtt_key_file {key_file} has a passphrase, which cannot be typed here: give one without")
+        raise InputError(f"mqtt_key_file {key_file} has a passphrase, which is not supported: give one without")
 
     try:
         context.load_cert_chain(str(certificate_file), str(key_file), password=no_passphrase)

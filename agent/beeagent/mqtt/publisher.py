@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from beeagent.backoff import Backoff
 from beeagent.messages import MAX_TOPIC_BYTES
 from beeagent.mqtt.client import PUBLISH_OVERHEAD, Received, RetainedMessage
 from beeagent.mqtt.connection import MqttConnection
@@ -14,6 +13,7 @@ from beeagent.mqtt.errors import DialectChoice
 from beeagent.mqtt.options import MqttOptions
 from beeagent.mqtt.poison import PoisonDetector
 from beeagent.outbox import MAX_PAYLOAD_BYTES, Outcome, PublisherState, Receipt
+from beeagent.threads import Backoff
 
 _LOG: Final = logging.getLogger(__name__)
 

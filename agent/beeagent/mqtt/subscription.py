@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Final
 
-from beeagent.backoff import Backoff
 from beeagent.errors import InputError
 from beeagent.mqtt.client import Received
 from beeagent.mqtt.connection import MqttConnection
 from beeagent.mqtt.errors import DialectChoice
 from beeagent.mqtt.options import MqttOptions
 from beeagent.outbox import Outcome, Receipt
+from beeagent.threads import Backoff
 
 _LOG: Final = logging.getLogger(__name__)
 

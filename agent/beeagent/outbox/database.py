@@ -220,4 +220,4 @@ def _check(database: sqlite3.Connection) -> None:
         "SELECT count(*) FROM state WHERE kind = 'clock' AND typeof(value) <> 'integer'"
     ).fetchone()
     if totals.waiting != rows or clocks:
-        raise sqlite3.DatabaseError(f"{rows} valid rows where its counts say {totals.waiting}")
+        raise sqlite3.DatabaseError(f"it has {rows} valid rows, but its counts are for {totals.waiting}")

@@ -76,7 +76,7 @@ class Sender:
         retry_after_s: float = 1.0,
         drain_rate: float = 50.0,
     ) -> None:
-        """Connect the outbox and the publisher; nothing happens before `start`.
+        """Connect the outbox and the publisher; `start` begins sending.
 
         Args:
             outbox: source of the results.

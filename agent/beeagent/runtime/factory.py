@@ -229,10 +229,7 @@ def _require_sequence(settings: Settings, name: str, *, instead: str) -> None:
     """Raise InputError for a setting that requires successive frames if the camera is a set of images."""
     address = None if settings.camera.address is None else parse_camera(settings.camera.address)
     if isinstance(address, ImageAddress | FolderAddress | PatternAddress) and not settings.camera.realtime:
-        raise InputError(
-            f"{name} is set and cannot be set on {address.description}, whose images need not follow each other: "
-            f"{instead}"
-        )
+        raise InputError(f"{name} cannot be used with {address.description}, whose images may be unrelated: {instead}")
 
 
 def build_counting(  # noqa: PLR0913 - keywords
@@ -341,14 +338,14 @@ def build_sleep(settings: Settings) -> Sleep | None:
     address = parse_camera(settings.camera.address)
     if not is_live(address, realtime=settings.camera.realtime):
         raise InputError(
-            f"active is {active!r} and cannot be set on {address.description}, whose frames wait: leave it out, or set "
-            "realtime"
+            f"active is {active!r} and cannot be used with {address.description}, which is not live: leave it out, or "
+            "set realtime"
         )
     parsed = parse_active(active, latitude=settings.camera.latitude, longitude=settings.camera.longitude)
     if isinstance(parsed, float):
         return DarkSleep(parsed)
     if parsed.at(datetime.now(timezone.utc)).until is None:
-        raise InputError(f"active is {active!r}, which is at no time of the year: give other times")
+        raise InputError(f"active is {active!r}, which never occurs: give other times")
     return TimedSleep(parsed)
 
 

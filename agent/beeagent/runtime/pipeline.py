@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from beeagent.backoff import Backoff
 from beeagent.camera import Capture, Frame, FrameQueue, QueueClosedError
 from beeagent.detection import NO_MASKS, Detections, DetectorPool, Masks, PreparedFrame, RawOutputs
 from beeagent.errors import BeeagentError
-from beeagent.threads import lower_thread_priority
+from beeagent.threads import Backoff, lower_thread_priority
 
 T = TypeVar("T")
 

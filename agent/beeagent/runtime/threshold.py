@@ -128,7 +128,9 @@ def _read(path: Path | None) -> _Kept | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        _LOG.warning("threshold: %s cannot be read (%s): that of the settings is used", path, type(error).__name__)
+        _LOG.warning(
+            "threshold: %s cannot be read (%s): using the threshold of the settings", path, type(error).__name__
+        )
         return None
 
 

@@ -116,7 +116,7 @@ class Places(_Place):
     def _check(self) -> "Places":
         names = [*self.lines, *self.zones, *self.masks]
         if len(names) > MAX_PLACES:
-            raise ValueError(f"there are {len(names)} places: {MAX_PLACES} at most are possible")
+            raise ValueError(f"there are {len(names)} places, but at most {MAX_PLACES} are allowed")
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"{name!r} is the name of two places: give each its own")

@@ -39,7 +39,7 @@ class Origins:
         """
         host = (request.header("Host") or "").lower()
         if not self._is_allowed(host, request):
-            raise RefusedError(HTTPStatus.FORBIDDEN, "this name is not one of the page: see the setting page_hosts")
+            raise RefusedError(HTTPStatus.FORBIDDEN, "this host name is not allowed: add it to the setting page_hosts")
         origins = request.headers.get_all("Origin", [])
         reading = request.method in _READING
         own = {f"https://{host}"} | (set() if request.secure else {f"http://{host}"})

@@ -6,6 +6,7 @@ a web framework for the page would be a second server with the same limits to co
 
 import ipaddress
 import logging
+import math
 import socket
 import ssl
 import sys
@@ -107,9 +108,10 @@ class _Connection:
 class HttpServer(ThreadingHTTPServer):
     """Serves an app on its own threads, which have a low priority.
 
-    A request, including its response, times out 5 seconds after the start of the connection or the previous response;
-    on a trusted connection after 30. At most `max_connections` are open. One more replaces the oldest untrusted one of
-    the network with the most of them, so that idle clients cannot lock out others.
+    A request times out 5 seconds after the start of the connection or the previous response; on a trusted connection
+    after 30. The time that the app takes does not count, and the response has the same time again. At most
+    `max_connections` are open. One more replaces the oldest untrusted one of the network with the most of them, so that
+    idle clients cannot lock out others.
 
     Args:
         app: function that returns the response to a request. Called on many threads; an exception from it ends the
@@ -231,6 +233,12 @@ class HttpServer(ThreadingHTTPServer):
             if (state := self._open.get(connection)) is not None:
                 state.trusted |= trust
                 state.ends_at = time.monotonic() + (_TRUSTED_TIMEOUT_S if state.trusted else _REQUEST_TIMEOUT_S)
+
+    def suspend_time_limit(self, connection: socket.socket) -> None:
+        """Keep a connection open while the app handles its request, until `extend`."""
+        with self._open_lock:
+            if (state := self._open.get(connection)) is not None:
+                state.ends_at = math.inf
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - signature of the base class
         """Close a connection whose requests have been handled."""
@@ -367,7 +375,10 @@ class _Handler(BaseHTTPRequestHandler):
                 secure=isinstance(self.connection, ssl.SSLSocket),
                 trust=self._trust,
             )
-            self._send(self.server.app(request))
+            self.server.suspend_time_limit(self.connection)
+            response = self.server.app(request)
+            self.server.extend(self.connection)
+            self._send(response)
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - names of the base class
 

@@ -1,7 +1,7 @@
-"""Counts of the detections in archives of recordings: a few rows per video, on one machine or on a cluster.
+"""Counts of the detections in archives of recordings: a few rows per video, on one machine or a cluster.
 
-An `ArchiveWorker` turns a video into `VideoCounts`; processes here, or Ray, Dask and Spark elsewhere, run it. An
-`Archive` knows which videos are left, and writes one file of results per video.
+An `ArchiveWorker` processes a video and returns `VideoCounts`; local processes, Ray, Dask or Spark run it. An `Archive`
+lists the pending videos and writes one file of results per video.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""A folder of recordings and the folder of its results: what is left to do, and one file of results per video."""
+"""State of an archive: pending videos, and one file of results per video."""
 
 import csv
 import io
@@ -23,19 +23,19 @@ _SCHEMA: Final = "beeagent.archive/1"
 
 
 class Archive:
-    """The results of a folder of recordings. It may be opened again at any time, and has then what was stored before.
+    """The results of a folder of recordings, which can be resumed.
 
-    For `2026/hive.mp4` the results are in `2026/hive.mp4.csv`, or `.parquet`. `_archive.json` has the options and the
-    model. A file in `_problems` has the reason why a video could not be read, or not to its end.
+    The results of `2026/hive.mp4` are in `2026/hive.mp4.csv`, or `.parquet`. `_archive.json` has the options and the
+    model. Files in `_problems` have the reasons why videos could not be read completely.
 
     Args:
-        folder: of the recordings.
-        out: of the results; new, empty, or of an archive with the same options.
-        options: how to count.
-        result_format: of the results.
+        folder: folder of the recordings.
+        out: folder of the results: new, empty, or of an archive with the same options.
+        options: options of the counting.
+        result_format: format of the results.
 
     Raises:
-        InputError: an option cannot be used, the folder has no videos, or `out` is of something else.
+        InputError: an option cannot be used, the folder has no videos, or `out` has other content.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Archive:
     ) -> None:
         if result_format is ResultFormat.PARQUET:
             with requires_extra("archive", feature="--format parquet"):
-                import pyarrow as pa  # noqa: F401, PLC0415 - of an extra
+                import pyarrow as pa  # noqa: F401, PLC0415 - an extra
         self.folder = folder
         self.out = out
         self.options = options
@@ -59,18 +59,18 @@ class Archive:
         _open_out(out, _record(folder, options, result_format))
 
     def pending(self) -> list[str]:
-        """Return the videos without results, relative to the folder, the largest first: so workers end together.
+        """Return the videos without results, relative to the folder, the largest first to balance the workers.
 
-        A video that had a problem counts as one without results once its file has changed.
+        A video with a problem is pending again after its file has changed.
         """
-        left = [video for video in self.videos if not self._is_done(video)]
-        return sorted(left, key=lambda video: (-((file_version(self.folder / video) or (0, 0))[0]), video))
+        pending = [video for video in self.videos if not self._is_done(video)]
+        return sorted(pending, key=lambda video: (-((file_version(self.folder / video) or (0, 0))[0]), video))
 
     def store(self, counts: VideoCounts) -> None:
-        """Write the results of a video; either all of them or, after a crash, none.
+        """Write the results of a video atomically.
 
         Raises:
-            InputError: they cannot be written.
+            InputError: the results cannot be written.
         """
         result, problem = self._result_file(counts.file), self._problem_file(counts.file)
         content = _csv(counts, self.options) if self._format is ResultFormat.CSV else _parquet(counts, self.options)
@@ -85,9 +85,9 @@ class Archive:
             problem.unlink(missing_ok=True)
 
     def problems(self) -> list[str]:
-        """Return why videos could not be read, or not to their end, one text for each."""
-        found = (self._problem(video) for video in self.videos)
-        return [problem["problem"] for problem in found if problem is not None]
+        """Return the problems of videos that could not be read completely."""
+        problems = (self._problem(video) for video in self.videos)
+        return [problem["problem"] for problem in problems if problem is not None]
 
     def _is_done(self, video: str) -> bool:
         if not self._result_file(video).is_file():
@@ -113,9 +113,9 @@ class Archive:
 
 
 def find_videos(folder: Path) -> list[str]:
-    """Return the videos in a folder and those below it, relative to it, in the order of their names.
+    """Return the videos in a folder and its subfolders as relative paths, sorted by name.
 
-    A video is a file whose name ends as the agent accepts it. Hidden files and folders are skipped.
+    Videos are files with a suffix that the agent supports. Hidden files and folders are skipped.
 
     Raises:
         InputError: the folder cannot be read.
@@ -138,10 +138,10 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _record(folder: Path, options: ArchiveOptions, result_format: ResultFormat) -> dict[str, Any]:
-    """Return what the results depend on, and where the recordings are."""
+    """Return the options and the model that determine the results, and the folder of the recordings."""
     bundle = load_probed_bundle(options.model, labels=options.labels, threads=1)
     tiling = resolve_tiling(options.tiles, bundle)
-    # A model that cannot be run is refused here, before anything is written.
+    # Fails for an unusable model before anything is written.
     detector = Detector(bundle, DetectorOptions(threads=1, threshold=options.threshold, tiling=tiling))
     return {
         "schema": _SCHEMA,
@@ -159,38 +159,38 @@ def _record(folder: Path, options: ArchiveOptions, result_format: ResultFormat) 
 
 
 def _open_out(out: Path, record: dict[str, Any]) -> None:
-    """Write the record of a new archive, or compare it with that of an old one."""
+    """Write the record of a new archive, or compare it with the existing one."""
     make_folder(out)
     path = out / RECORD_FILE
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        existing = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        # What begins with a dot may be of a process that was killed while it wrote.
+        # Hidden files may be temporary files of a killed process.
         if any(not each.name.startswith(".") for each in out.iterdir()):
-            raise InputError(f"{out} is not empty and has no {RECORD_FILE}: name a new folder") from None
+            raise InputError(f"{out} is not empty and has no {RECORD_FILE}: give a new folder") from None
         with atomic_write(path) as file:
             json.dump(record, file, indent=2)
             file.write("\n")
         return
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}; name a new folder") from error
-    if not isinstance(before, dict) or before.get("schema") != _SCHEMA:
-        raise InputError(f"{path} is not of the schema {_SCHEMA}: name a new folder")
+        raise InputError(f"{path} cannot be read: {error}; give a new folder") from error
+    if not isinstance(existing, dict) or existing.get("schema") != _SCHEMA:
+        raise InputError(f"{path} does not have the schema {_SCHEMA}: give a new folder")
     for name, value in record.items():
-        if (old := before.get(name)) == _as_json(value):
+        if (old := existing.get(name)) == _as_json(value):
             continue
         if name in {"places", "labels"}:
-            raise InputError(f"{out} was made with other {name}: give the same, or name a new folder")
+            raise InputError(f"{out} was made with other {name}: give the same, or a new folder")
         if name == "folder":
             raise InputError(
-                f"{out} was made from the folder {old}, not {value}: name a new folder, or, if the recordings have "
+                f"{out} was made from the folder {old}, not {value}: give a new folder, or, if the recordings were "
                 f"moved, change it in {path}"
             )
-        raise InputError(f"{out} was made with {name} {old}, not {value}: give the same, or name a new folder")
+        raise InputError(f"{out} was made with {name} {old}, not {value}: give the same, or a new folder")
 
 
 def _as_json(value: object) -> object:
-    """Return a value as it is after it was written and read: with lists for tuples."""
+    """Return a value as it is read back from JSON, with lists for tuples."""
     return json.loads(json.dumps(value))
 
 
@@ -203,7 +203,7 @@ def _csv(counts: VideoCounts, options: ArchiveOptions) -> bytes:
 
 
 def _parquet(counts: VideoCounts, options: ArchiveOptions) -> bytes:
-    import pyarrow as pa  # noqa: PLC0415 - of an extra
+    import pyarrow as pa  # noqa: PLC0415 - an extra
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     types = {str: pa.string(), int: pa.int64(), float: pa.float64()}

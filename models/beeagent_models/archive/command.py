@@ -1,4 +1,4 @@
-"""`beeagent archive`: a folder of recordings in, a small file of counts per video out."""
+"""`beeagent archive`: counts the detections in the videos of a folder."""
 
 import os
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from beeagent_models.archive.worker import ArchiveOptions
 from beeagent_models.progress import step_progress
 
 
-def run_archive(  # noqa: PLR0913 - keywords
+def run_archive(  # noqa: PLR0913
     *,
     folder: Path,
     out: Path,
@@ -23,19 +23,19 @@ def run_archive(  # noqa: PLR0913 - keywords
     write: Callable[[str], None],
     write_summary: Callable[[str], None],
 ) -> bool:
-    """Count the detections in the videos that have no results yet.
+    """Count the detections in the videos without results.
 
     Args:
-        folder: of the recordings.
+        folder: folder of the recordings.
         out: folder of the results.
-        options: how to count.
-        result_format: of the results.
-        workers: number of worker processes; None for one for each processor core.
+        options: options of the counting.
+        result_format: format of the results.
+        workers: number of worker processes; None for one per processor core.
         write: called with each problem of a video, at the end.
         write_summary: called with the summary.
 
     Returns:
-        Whether all videos could be read to their end.
+        True if all videos could be read completely.
 
     Raises:
         InputError: an option, a folder or the model cannot be used.
@@ -60,7 +60,7 @@ def run_archive(  # noqa: PLR0913 - keywords
     for problem in problems:
         write(problem)
     write_summary(
-        f"{out}: {len(archive.videos)} videos, {len(archive.videos) - len(pending)} of them done before, "
+        f"{out}: {len(archive.videos)} videos, {len(archive.videos) - len(pending)} of them already done, "
         f"{len(problems)} with a problem"
     )
     return not problems

@@ -1,4 +1,4 @@
-"""Formats of the results. Imports nothing heavy: the command line lists the choices."""
+"""Formats of the results. Without heavy imports, because the command line lists the choices."""
 
 from enum import Enum
 

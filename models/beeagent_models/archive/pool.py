@@ -1,4 +1,4 @@
-"""Runs archive workers in processes of this machine."""
+"""Runs archive workers in local processes."""
 
 import contextlib
 import logging
@@ -18,11 +18,11 @@ from beeagent_models.archive.worker import ArchiveOptions, ArchiveWorker, VideoC
 
 @dataclass(frozen=True, slots=True)
 class CrashedVideo:
-    """A video whose worker process has ended: a decoder may crash, or the memory may be used up.
+    """A video whose worker process ended, for example by a crash of the decoder or for lack of memory.
 
     Attributes:
-        file: the video, relative to the folder of the archive.
-        problem: what happened.
+        file: path of the video, relative to the folder of the archive.
+        problem: description of the problem.
     """
 
     file: str
@@ -39,25 +39,24 @@ class _Process:
 def count_videos(
     folder: Path, videos: Sequence[str], options: ArchiveOptions, *, workers: int
 ) -> Iterator[VideoCounts | CrashedVideo]:
-    """Yield the counts of each video as it is done, in any order.
+    """Yield the counts of the videos in order of completion.
 
-    A worker process that ends is replaced, and the other videos go on. The processes end with the iteration, and when
-    this process ends in whatever way.
+    A worker process that ends is replaced. The worker processes end with the iteration, and with this process.
 
     Args:
-        folder: of the archive.
-        videos: relative to the folder.
-        options: how to count.
+        folder: folder of the archive.
+        videos: paths of the videos, relative to the folder.
+        options: options of the counting.
         workers: number of processes, 1 or more.
 
     Raises:
         BeeagentError: the model or an option cannot be used.
     """
-    left, running = deque(videos), list[_Process]()
+    pending, running = deque(videos), list[_Process]()
     try:
-        while left or running:
-            while left and len(running) < workers:
-                running.append(_started(folder, options, left.popleft()))
+        while pending or running:
+            while pending and len(running) < workers:
+                running.append(_start(folder, options, pending.popleft()))
             ready = wait([each.connection for each in running])
             for each in [one for one in running if one.connection in ready]:
                 file = each.file
@@ -66,12 +65,12 @@ def count_videos(
                 except (EOFError, OSError):
                     running.remove(each)
                     each.process.join()
-                    yield CrashedVideo(file, f"video {folder / file}: {_how_ended(each.process.exitcode)}")
+                    yield CrashedVideo(file, f"video {folder / file}: {_exit_reason(each.process.exitcode)}")
                     continue
                 if isinstance(result, Exception):
                     raise result
-                if left:
-                    _give(each, left.popleft())
+                if pending:
+                    _assign(each, pending.popleft())
                 else:
                     running.remove(each)
                     each.connection.close()
@@ -83,28 +82,28 @@ def count_videos(
             each.process.join()
 
 
-def _started(folder: Path, options: ArchiveOptions, file: str) -> _Process:
-    # Spawned, not forked: this process may have threads, and a worker must not hold the other workers' connections.
+def _start(folder: Path, options: ArchiveOptions, file: str) -> _Process:
+    # Spawned, because this process may have threads, and workers must not inherit the connections of the others.
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, folder, options), daemon=True)
+    connection, worker_connection = context.Pipe()
+    process = context.Process(target=_work, args=(worker_connection, folder, options), daemon=True)
     process.start()
-    theirs.close()
-    started = _Process(process, ours, file)
-    _give(started, file)
+    worker_connection.close()
+    started = _Process(process, connection, file)
+    _assign(started, file)
     return started
 
 
-def _give(process: _Process, file: str) -> None:
+def _assign(process: _Process, file: str) -> None:
     process.file = file
-    with contextlib.suppress(BrokenPipeError):  # it has ended, which the next `recv` notices
+    with contextlib.suppress(BrokenPipeError):  # the process has ended, which the next `recv` reports
         process.connection.send(file)
 
 
 def _work(connection: Connection, folder: Path, options: ArchiveOptions) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of the terminal: the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is sent to all processes; the parent handles it
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.getLogger("beeagent").setLevel(logging.ERROR)  # the problems of videos are listed at the end
+    logging.getLogger("beeagent").setLevel(logging.ERROR)  # problems of videos are printed at the end
     try:
         worker = ArchiveWorker(folder, options)
         while True:
@@ -123,7 +122,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _how_ended(code: int | None) -> str:
+def _exit_reason(code: int | None) -> str:
     if code is not None and code < 0:
-        return f"its worker process was ended by the signal {signal.Signals(-code).name}"
-    return f"its worker process has ended with exit code {code}"
+        return f"its worker process was killed by the signal {signal.Signals(-code).name}"
+    return f"its worker process ended with exit code {code}"

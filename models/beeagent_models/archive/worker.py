@@ -1,4 +1,4 @@
-"""Counts the detections of a video per interval. One worker is the work of one processor core."""
+"""Counts the detections in a video per interval, with one processor core per worker."""
 
 import math
 import os
@@ -17,25 +17,25 @@ from numpy.typing import NDArray
 
 Row = dict[str, str | int | float]
 
-MIN_RATE_OF_PLACES = 5.0
-"""Frames per second: the lowest rate at which the tracker was measured."""
+MIN_TRACKING_RATE = 5.0
+"""Minimum frames per second with places: the lowest rate at which the tracker was evaluated."""
 
 _MIN_INTERVAL_S, _MAX_INTERVAL_S = 1.0, 86_400.0
-_SLOT_TOLERANCE = 1e-6  # of time stamps that are rounded
+_SLOT_TOLERANCE = 1e-6  # for rounded time stamps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveOptions:
-    """How to count. Results depend on these, the model and the video alone.
+    """Options of the counting; they, the model and the video determine the results.
 
     Attributes:
-        model: a bundle folder, the name of a bundled model, or a .tflite file; None for the default model.
-        labels: a labels file, for a .tflite without labels packed in.
+        model: bundle folder, name of a bundled model, or .tflite file; None for the default model.
+        labels: labels file of a .tflite without packed labels.
         threshold: minimum confidence of a detection, 0 to 1; None for the bundle's.
-        tiles: as `--tiles` of the agent; None for what the bundle recommends.
-        rate: frames per second of the video to process; None for all frames. With places, 5 or more.
+        tiles: tiles in the agent's notation; None for the bundle's recommendation.
+        rate: frames to process per second of the video; None for all frames. With places, 5 or more.
         interval_s: length of an interval in seconds of the video, 1 to 86,400.
-        places: lines and zones to count at, and masks; None to count detections only.
+        places: lines, zones and masks; None to count detections only.
 
     Raises:
         InputError: a value is out of its range.
@@ -52,9 +52,9 @@ class ArchiveOptions:
     def __post_init__(self) -> None:
         if self.rate is not None and not 0 < self.rate < math.inf:
             raise InputError(f"rate is {self.rate:g}: give a number of frames per second above 0")
-        if self.rate is not None and self.places is not None and self.rate < MIN_RATE_OF_PLACES:
+        if self.rate is not None and self.places is not None and self.rate < MIN_TRACKING_RATE:
             raise InputError(
-                f"rate is {self.rate:g}: places need {MIN_RATE_OF_PLACES:g} frames per second or more, to follow bees"
+                f"rate is {self.rate:g}: give {MIN_TRACKING_RATE:g} frames per second or more with places, for tracking"
             )
         if not _MIN_INTERVAL_S <= self.interval_s <= _MAX_INTERVAL_S:
             raise InputError(
@@ -82,11 +82,11 @@ class VideoCounts:
     """The counts of one video.
 
     Attributes:
-        file: the video, relative to the folder of the archive.
-        rows: one for each interval with a frame and each label, with the columns of `ArchiveOptions.columns`.
-        problem: why the video could not be read, or not to its end; None if it was complete. The rows are those of
-            the frames before.
-        version: size in bytes and time of the last change in ns of the file; None if it does not exist.
+        file: path of the video, relative to the folder of the archive.
+        rows: one row per interval with a frame and per label, with the columns of `ArchiveOptions.columns`.
+        problem: reason why the video could not be read completely; None if it was. The rows are those of the frames
+            before.
+        version: size in bytes and modification time in ns of the file; None if it does not exist.
     """
 
     file: str
@@ -96,23 +96,23 @@ class VideoCounts:
 
 
 class ArchiveWorker:
-    """Counts the detections of one video after the other, each frame in order.
+    """Counts the detections in one video after the other.
 
-    Construct it once in each process: that loads the model. It uses one thread each for decoding and for inference,
-    and keeps OpenCV in this process from using more. The same video gives the same rows on each machine with the same
-    processor architecture and the same packages.
+    Create one per process, because the constructor loads the model. It uses one thread each for decoding and inference,
+    and limits OpenCV in this process to one. The rows of a video are the same on all machines with the same processor
+    architecture and the same packages.
 
     Args:
-        folder: of the archive.
-        options: how to count.
+        folder: folder of the archive.
+        options: options of the counting.
 
     Raises:
         InputError: the model or an option cannot be used.
     """
 
     def __init__(self, folder: str | Path, options: ArchiveOptions) -> None:
-        # As many workers as cores: more threads would only wait for each other. And what FFmpeg makes of a damaged
-        # frame may depend on the number of its threads.
+        # There is a worker per core, so more threads would only compete. And FFmpeg's output for a damaged frame may
+        # depend on the number of threads.
         cv2.setNumThreads(1)
         os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "threads;1")
         self._folder = Path(folder)
@@ -121,20 +121,20 @@ class ArchiveWorker:
         if threshold is None:
             threshold = ModelBundle.load(options.model, labels=options.labels).threshold
         self._threshold = threshold
-        # The tracker continues tracks with weaker detections, as in the agent.
+        # The tracker continues tracks with detections of lower confidence, as in the agent.
         lowest = self._threshold if options.places is None else self._threshold / 2
         self._detector = Detector.load(
             options.model, labels=options.labels, threshold=lowest, tiles=options.tiles, threads=1
         )
 
     def __call__(self, file: str) -> VideoCounts:
-        """Count the detections of a video.
+        """Count the detections in a video.
 
         Args:
-            file: the video, relative to the folder.
+            file: path of the video, relative to the folder.
 
         Returns:
-            The counts. A video that cannot be read, or not to its end, has a `problem`.
+            The counts, with a `problem` if the video cannot be read completely.
 
         Raises:
             InputError: the model returned a class without a label.
@@ -145,16 +145,16 @@ class ArchiveWorker:
         problem: str | None = None
         try:
             with open_camera(str(path)) as frames:
-                for frame in self._chosen(frames):
+                for frame in self._sample(frames):
                     counter.add(frame, self._detector.detect(frame.pixels))
         except _UnreadableError as error:
             problem = str(error)
         if problem is None and file_version(path) != version:
-            problem = f"video {path}: changed while it was read"
+            problem = f"video {path}: changed while it was being read"
         return VideoCounts(file, counter.rows(file), problem, version)
 
-    def _chosen(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Yield the frames to process: the first of each 1/rate seconds of the video."""
+    def _sample(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Yield the first frame in each 1/rate seconds of the video."""
         slot = None
         while True:
             try:
@@ -171,11 +171,11 @@ class ArchiveWorker:
 
 
 class _UnreadableError(BeeagentError):
-    """A video cannot be read, or not to its end; as distinct from an error of the model."""
+    """A video cannot be read completely; distinguishes it from errors of the model."""
 
 
 def file_version(path: Path) -> tuple[int, int] | None:
-    """Return the size in bytes and the time of the last change in ns of a file; None if it cannot be read."""
+    """Return size in bytes and modification time in ns of a file, or None if it cannot be read."""
     try:
         status = path.stat()
     except OSError:
@@ -192,7 +192,7 @@ class _Interval:
 
 
 class _Counter:
-    """Collects the counts of a video per interval and label."""
+    """Accumulates the counts of a video per interval and label."""
 
     def __init__(self, labels: tuple[str, ...], threshold: float, options: ArchiveOptions) -> None:
         self._labels = labels
@@ -203,24 +203,24 @@ class _Counter:
         self._at_places = None if options.places is None else PlaceCounter(options.places)
         self._masks = NO_MASKS if options.places is None else options.places.all_masks
 
-    def add(self, frame: Frame, found: Detections) -> None:
+    def add(self, frame: Frame, detections: Detections) -> None:
         position_s = frame.position_s or 0.0
         interval = self._intervals.setdefault(
             math.floor(position_s / self._options.interval_s), _Interval(*np.zeros((2, len(self._labels)), np.int64))
         )
         if self._at_places is not None:
-            found = self._masks.unmasked(found)
-            tracked = self._tracker.update(found, at_s=position_s, frame_size=frame.size)
+            detections = self._masks.unmasked(detections)
+            tracked = self._tracker.update(detections, at_s=position_s, frame_size=frame.size)
             for passage in self._at_places.update(tracked):
                 interval.passages[passage.label, passage.place, passage.direction] += 1
-            found = found.at_least(self._threshold)
-        counts = np.bincount(found.class_ids, minlength=len(self._labels))
+            detections = detections.at_least(self._threshold)
+        counts = np.bincount(detections.class_ids, minlength=len(self._labels))
         interval.frames += 1
         interval.sums += counts
         np.maximum(interval.largest, counts, out=interval.largest)
 
     def rows(self, file: str) -> list[Row]:
-        name = file.encode(errors="backslashreplace").decode()  # a file name need not be text
+        name = file.encode(errors="backslashreplace").decode()  # file names may not be valid Unicode
         places = self._options.places
         counted = () if places is None else (*places.lines, *places.zones)
         return [

@@ -16,7 +16,7 @@ from typer import Argument, Option
 from beeagent_models.cli.options import Attribute, Data, Manifest, Series, Sheet
 from beeagent_models.dataset_formats import DatasetFormat, ImageHandling
 
-dataset = typer.Typer(no_args_is_help=True, help="Download, check, convert, split, show and make datasets.")
+dataset = typer.Typer(no_args_is_help=True, help="Download, check, convert, split, show and synthesize datasets.")
 collect = typer.Typer(no_args_is_help=True, help="Review the frames that beeagent --collect kept.")
 
 _EXIT_DEFECTS = 1
@@ -24,15 +24,15 @@ _EXIT_DEFECTS = 1
 
 @dataset.command()
 def download(
-    url: Annotated[str | None, Argument(help="A zip. Default: the reference article's 500 images.")] = None,
+    url: Annotated[str | None, Argument(help="URL of a zip file. Default: the reference article's 500 images.")] = None,
     *,
     out: Annotated[Path, Option(help="New folder to unpack to.")],
-    sha256: Annotated[str | None, Option(metavar="HEX", help="Refuse a zip with another SHA-256.")] = None,
-    size: Annotated[int | None, Option(min=1, help="Refuse a zip of another size in bytes.")] = None,
-    keep: Annotated[bool, Option("--keep", help="Keep the zip.")] = False,
-    tries: Annotated[int, Option(min=1, help="Maximum number of attempts in a row that receive nothing.")] = 5,
+    sha256: Annotated[str | None, Option(metavar="HEX", help="Expected SHA-256 of the zip file.")] = None,
+    size: Annotated[int | None, Option(min=1, help="Expected size of the zip file in bytes.")] = None,
+    keep: Annotated[bool, Option("--keep", help="Keep the zip file.")] = False,
+    tries: Annotated[int, Option(min=1, help="Maximum number of consecutive attempts without new data.")] = 5,
 ) -> None:
-    """Download a zipped dataset, verify and unpack it. Stop it at any time: the same command resumes it."""
+    """Download, verify and unpack a zipped dataset. You can stop it at any time: the same command resumes it."""
     with requires_extra("evaluate"):
         from beeagent_models.datasets.download import ARTICLE_URL, download_dataset
         from beeagent_models.progress import byte_progress
@@ -57,9 +57,9 @@ def check(
     *,
     labels: Annotated[str | None, Option(metavar="A,B", help="Allowed classes.")] = None,
     attribute: Attribute = None,
-    images: Annotated[bool, Option("--pictures/--no-pictures", help="Find and decode the images as well.")] = True,
+    images: Annotated[bool, Option("--pictures/--no-pictures", help="Also find and decode the images.")] = True,
 ) -> None:
-    """Report every defect with its file and line; exit code 1 if there is any."""
+    """Report all defects with file and line; the exit code is 1 if there is one."""
     with requires_extra("evaluate"):
         from beeagent_models.datasets import check_dataset
     count = 0
@@ -76,19 +76,19 @@ def rewrite(
     manifest: Manifest,
     *,
     out: Annotated[Path, Option(help="Manifest to write; may be the same file.")],
-    bucket: Annotated[str, Option(help="The bucket that has the images.")],
+    bucket: Annotated[str, Option(help="Bucket with the images.")],
     prefix: Annotated[str, Option(help="Prefix of the images' keys.")] = "",
     replaces: Annotated[
         str | None,
         Option(
             metavar="s3://…",
-            help="Prefix of the old addresses to replace; the rest is kept. Default: all but the name.",
+            help="Prefix of the old references to replace; the rest is kept. Default: all but the name.",
         ),
     ] = None,
     attribute: Attribute = None,
     rename: Annotated[str | None, Option(metavar="NAME", help="New name of the label attribute.")] = None,
 ) -> None:
-    """Point a manifest at the images in a bucket of your own; all label attributes are kept as they are."""
+    """Rewrite the image references of a manifest for your own bucket; label attributes are kept."""
     with requires_extra("evaluate"):
         from beeagent_models.datasets.rewrite import rewrite_manifest
     count = rewrite_manifest(
@@ -106,11 +106,11 @@ def convert(
     images: Annotated[
         ImageHandling, Option("--pictures", help="Copy the images, link to them, or write the labels only.")
     ] = ImageHandling.COPY,
-    clip: Annotated[bool, Option("--clip", help="Clip boxes that reach beyond their image.")] = False,
+    clip: Annotated[bool, Option("--clip", help="Clip boxes that extend beyond their image.")] = False,
     attribute: Attribute = None,
     name_attribute: Annotated[str, Option(metavar="NAME", help="Label attribute of a new manifest.")] = "bees",
 ) -> None:
-    """Convert a dataset to another format, Ground Truth, COCO or YOLO, without loss."""
+    """Convert a dataset to Ground Truth, COCO or YOLO without loss."""
     with requires_extra("evaluate"):
         from beeagent_models.datasets import open_dataset, parse_source
         from beeagent_models.datasets.convert import convert as run
@@ -144,7 +144,7 @@ def show(
     side: Annotated[int, Option(min=32, max=2048, help="Side of the sheet's images in pixels.")] = 320,
     attribute: Attribute = None,
 ) -> None:
-    """Draw the boxes of a dataset on its images, and a contact sheet of them."""
+    """Draw the boxes of a dataset on its images, or a contact sheet."""
     with requires_extra("evaluate"):
         from beeagent_models.datasets import open_dataset, parse_source
         from beeagent_models.show import show_dataset
@@ -159,14 +159,14 @@ def split(
     *,
     out: Annotated[
         Path | None,
-        Option(help="Folder for train.manifest and test.manifest. Default: the manifest's, beside its images."),
+        Option(help="Folder for train.manifest and test.manifest. Default: that of the manifest."),
     ] = None,
-    test: Annotated[float, Option(metavar="RATIO", help="Share of images for the test.")] = 0.2,
-    at_random: Annotated[bool, Option("--at-random", help="Draw single images, even of one series.")] = False,
+    test: Annotated[float, Option(metavar="RATIO", help="Share of the test images.")] = 0.2,
+    at_random: Annotated[bool, Option("--at-random", help="Split by images, not by series.")] = False,
     series: Series = None,
-    seed: Annotated[int, Option(min=0, help="Seed of the draw.")] = 0,
+    seed: Annotated[int, Option(min=0, help="Random seed.")] = 0,
 ) -> None:
-    """Split a manifest into one for training and one for the test; images of one series stay together."""
+    """Split a manifest into a training and a test manifest; images of one series stay together."""
     with requires_extra("evaluate"):
         from beeagent_models.datasets.split import split_manifest
     parts = split_manifest(
@@ -181,13 +181,13 @@ def synthesize(
     *,
     out: Annotated[Path | None, typer.Option(help="New folder for output.manifest and images/.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Number of images. Default: 100.")] = None,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Width and height of each in pixels.")] = "1280x720",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same images.")] = 0,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Width and height in pixels.")] = "1280x720",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     video: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.mp4",
-            help="Instead of images, a video of busy traffic. Beside it its tracks and crossings: FILE.tracks.jsonl, "
+            help="Video of busy traffic instead of images, with its ground truth: FILE.tracks.jsonl, "
             "FILE.crossings.jsonl, FILE/gt/gt.txt in MOT challenge format, and FILE.places.toml with the line.",
         ),
     ] = None,
@@ -200,14 +200,14 @@ def synthesize(
         str | None,
         typer.Option(
             metavar="X1,Y1,X2,Y2",
-            help="Line of the crossings in ratios of the frame; in is from its left-hand side to its right-hand side. "
-            "Default: one before the entrance, in being into the hive.",
+            help="Counting line in ratios of the frame; in is from its left-hand side to its right-hand side. "
+            "Default: in front of the entrance, where in is into the hive.",
         ),
     ] = None,
 ) -> None:
-    """Draw hive entrances with bees, and a Ground Truth manifest with the exact boxes.
+    """Draw synthetic hive entrances with bees, and write a Ground Truth manifest with exact boxes.
 
-    With --video: draw a video of a busy entrance, with its exact tracks and crossings, to measure counting by.
+    With --video: draw a video of a busy entrance and write its exact tracks and crossings, to evaluate counting.
     """
     if video is not None and out is None:
         if frames is not None:
@@ -263,24 +263,24 @@ def _synthesize_video(
         line=None if line is None else parse_line(line),
     )
     with step_progress("drawing", options.frames) as step:
-        made = synthesize_video(path, options, progress=step)
-    counts = Counter((one.line, one.direction.value) for one in made.crossings.crossings)
-    typer.echo(f"{made.video}: {options.frames} frames")
-    typer.echo(f"{made.tracks_file}: {len(set(made.tracks.track.tolist()))} tracks")
-    by_place = (f"{name} {counts[name, 'in']} in, {counts[name, 'out']} out" for name in made.crossings.places)
-    typer.echo(f"{made.crossings_file}: {'; '.join(by_place)}")
-    typer.echo(made.places_file)
-    typer.echo(made.mot_file)
+        result = synthesize_video(path, options, progress=step)
+    counts = Counter((one.line, one.direction.value) for one in result.crossings.crossings)
+    typer.echo(f"{result.video}: {options.frames} frames")
+    typer.echo(f"{result.tracks_file}: {len(set(result.tracks.track.tolist()))} tracks")
+    by_place = (f"{name} {counts[name, 'in']} in, {counts[name, 'out']} out" for name in result.crossings.places)
+    typer.echo(f"{result.crossings_file}: {'; '.join(by_place)}")
+    typer.echo(result.places_file)
+    typer.echo(result.mot_file)
 
 
 @collect.callback()
 def _commands() -> None:
-    """Keep `review` a subcommand: typer would drop the name of a single command."""
+    """Keep `review` a subcommand: typer omits the name of a single command."""
 
 
 @collect.command()
 def review(
-    folder: Annotated[Path, Argument(help="The folder of beeagent --collect.")],
+    folder: Annotated[Path, Argument(help="Folder of beeagent --collect.")],
     *,
     out: Annotated[Path | None, Option(help="Folder for the frames with the boxes of both models drawn.")] = None,
     sheet: Sheet = None,
@@ -290,9 +290,9 @@ def review(
         Option(min=0, max=1, help="Minimum confidence of the edge model's boxes. Default: as on the device."),
     ] = None,
 ) -> None:
-    """Report where edge and cloud model disagree, and draw those frames, the most disagreement first.
+    """Report disagreements of edge and cloud model, and draw the frames with the most.
 
-    Green: found by both; orange: by the cloud model alone; red: by the edge model alone.
+    Green: detected by both; orange: by the cloud model alone; red: by the edge model alone.
     """
     with requires_extra("evaluate"):
         from beeagent_models.collected import read_collected
@@ -304,5 +304,5 @@ def review(
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
-        raise InputError(f"size is '{text}': write WIDTHxHEIGHT, such as 1280x720")
+        raise InputError(f"size is '{text}': give WIDTHxHEIGHT, such as 1280x720")
     return int(width), int(height)

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have. Imports nothing heavy: the command line lists the commands."""
+"""Arguments and options of several commands. Without heavy imports, because the command line lists the commands."""
 
 from pathlib import Path
 from typing import Annotated, Final
@@ -6,8 +6,7 @@ from typing import Annotated, Final
 from typer import Argument, Option
 
 DATA_HELP: Final = (
-    "A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml needs the names of its classes: "
-    "PATH=bee,wasp."
+    "A Ground Truth manifest, a COCO file, or a YOLO folder; one without data.yaml needs class names: PATH=bee,wasp."
 )
 
 Data = Annotated[str, Argument(metavar="DATA[=LABELS]", help=DATA_HELP)]
@@ -18,7 +17,8 @@ Sheet = Annotated[Path | None, Option(help="Contact sheet to write, .png or .jpg
 Series = Annotated[
     str | None,
     Option(
-        metavar="REGEX", help="The part of an image's name that is its series. Default: the name up to its last number."
+        metavar="REGEX",
+        help="Regular expression for the series in an image's name. Default: the name up to its last number.",
     ),
 ]
 PrecisionFloor = Annotated[
@@ -31,7 +31,7 @@ RecallFloor = Annotated[
 Certainty = Annotated[
     float | None,
     Option(
-        help="Confidence level of --precision-floor, such as 0.95: the lower end of Wilson's interval must reach it, "
-        "since a measured precision may be luck."
+        help="Confidence level of --precision-floor, such as 0.95: the lower bound of Wilson's interval must reach it, "
+        "because a measured precision may be too high by chance."
     ),
 ]

@@ -1,4 +1,4 @@
-"""Comparing detectors on labelled images: device models, cloud models, and results of either.
+"""Comparison of detectors on labelled images: device models, cloud models, and stored results of either.
 
-Converts each to detections, measures all by the same metrics, and shows them side by side.
+All are evaluated with the same metrics and shown side by side.
 """

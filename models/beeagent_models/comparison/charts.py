@@ -1,4 +1,4 @@
-"""Draws the curves of a comparison as SVG that uses the colours of its page, light or dark."""
+"""SVG charts of a comparison, with the colours of the page's light or dark theme."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from beeagent_models.templates import render
 
 _WIDTH, _HEIGHT = 440, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 12, 46
-_FINE: Final = 0.002
-"""Points of a curve closer together than this are drawn as one: nobody sees them, and thousands make the page slow."""
+_MIN_DISTANCE: Final = 0.002
+"""Minimum distance of the points of a curve: thousands of indistinguishable points make the page slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Line:
     """A curve.
 
     Attributes:
-        xs: float64, shape (n,), 0 to 1, in the order in which they are joined.
-        ys: likewise.
-        style: classes of the page's style sheet.
+        xs: float64, shape (n,), 0 to 1.
+        ys: float64, shape (n,), 0 to 1.
+        style: CSS classes.
     """
 
     xs: NDArray[np.float64]
@@ -34,15 +34,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point with a word.
+    """A marked point.
 
     Attributes:
-        x: 0 to 1.
-        y: 0 to 1.
-        style: classes of the page's style sheet.
+        x: x coordinate, 0 to 1.
+        y: y coordinate, 0 to 1.
+        style: CSS classes.
         text: tooltip.
-        label: written beside it.
-        hollow: whether it is a ring instead of a disc.
+        label: text beside the point.
+        hollow: draw a ring instead of a disc.
     """
 
     x: float
@@ -53,7 +53,7 @@ class Mark:
     hollow: bool = False
 
 
-def chart(  # noqa: PLR0913 - each a part of a chart
+def chart(  # noqa: PLR0913
     *,
     title: str,
     x_label: str,
@@ -62,15 +62,15 @@ def chart(  # noqa: PLR0913 - each a part of a chart
     marks: Sequence[Mark] = (),
     verticals: Sequence[tuple[float, str]] = (),
 ) -> Markup:
-    """Draw a chart whose axes run from 0 to 1.
+    """Render a chart with axes from 0 to 1.
 
     Args:
-        title: what it shows, for those who cannot see it.
-        x_label: below the axis.
-        y_label: beside the axis.
+        title: title for screen readers.
+        x_label: label of the x axis.
+        y_label: label of the y axis.
         lines: the curves.
-        marks: points on top of them.
-        verticals: values of x to mark by a line, each with a word at its head.
+        marks: marked points.
+        verticals: x values of vertical lines with their labels.
 
     Returns:
         An `svg` element.
@@ -85,25 +85,25 @@ def chart(  # noqa: PLR0913 - each a part of a chart
         title=title,
         x_label=x_label,
         y_label=y_label,
-        lines=[(line.style, list(zip(*thinned(line.xs, line.ys), strict=True))) for line in lines],
+        lines=[(line.style, list(zip(*simplify(line.xs, line.ys), strict=True))) for line in lines],
         marks=marks,
         verticals=verticals,
     )
-    return Markup(svg)  # noqa: S704 - the template escapes what it fills in
+    return Markup(svg)  # noqa: S704 - the template escapes its values
 
 
-def thinned(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Leave out the points that lie next to the last one kept; the first and the last point stay."""
+def simplify(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Drop points that are close to the previous kept one, except for the first and the last point."""
     kept = [0] if len(xs) else []
     for index in range(1, len(xs)):
         last = kept[-1]
-        if abs(xs[index] - xs[last]) + abs(ys[index] - ys[last]) > _FINE or index == len(xs) - 1:
+        if abs(xs[index] - xs[last]) + abs(ys[index] - ys[last]) > _MIN_DISTANCE or index == len(xs) - 1:
             kept.append(index)
     return xs[kept], ys[kept]
 
 
 def precision_recall(comparison: Comparison) -> Markup:
-    """Draw precision over recall of all contenders, with the article's figures."""
+    """Render precision over recall of all contenders, with the article's figures."""
     lines, marks = [], []
     for index, contender in enumerate(comparison.contenders):
         curve, point = contender.evaluation.curve, contender.evaluation.point
@@ -118,17 +118,17 @@ def precision_recall(comparison: Comparison) -> Markup:
 
 
 def over_threshold(index: int, contender: Contender) -> Markup:
-    """Draw precision and recall of one contender over the threshold."""
+    """Render precision and recall of one contender by threshold."""
     curve, point = contender.evaluation.curve, contender.evaluation.point
-    # Ascending, and drawn as what it is: up to the threshold `xs[i]` the value is `ys[i]`, from 0 on.
+    # Step functions: the value is constant up to each threshold, in ascending order.
     xs = np.concatenate([[0.0], np.repeat(curve.thresholds[::-1], 2)])[:-1]
     lines = [
         Line(xs, np.repeat(curve.precision[::-1], 2), f"c{index}"),
         Line(xs, np.repeat(curve.recall[::-1], 2), f"c{index} dashed"),
     ]
     marks = [
-        Mark(point.threshold, value, f"c{index}", f"{what} {value:.3f} at {point.threshold:.3f}")
-        for what, value in (("precision", point.precision), ("recall", point.recall))
+        Mark(point.threshold, value, f"c{index}", f"{name} {value:.3f} at {point.threshold:.3f}")
+        for name, value in (("precision", point.precision), ("recall", point.recall))
     ]
     title = f"Precision and recall of {contender.name} over the threshold"
     best = [(point.threshold, f"best F1 at {point.threshold:.3f}")]

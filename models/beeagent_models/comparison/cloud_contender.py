@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from beeagent.backoff import Backoff
 from beeagent.camera import Frame
 from beeagent.cloud import CloudDetectionError, RekognitionClient
 from beeagent.detection import Detections
 from beeagent.errors import BeeagentError, InputError
 from beeagent.settings import RekognitionSettings
+from beeagent.threads import Backoff
 
 from beeagent_models.comparison.contenders import LONGEST_SIDE, QUALITY, Findings, Spec, jpeg_bytes
 from beeagent_models.datasets import Dataset, LabelledImage, load_image
@@ -26,22 +26,22 @@ _FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 60.0
 _CAPTURED: Final = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
-_Answer = tuple[Detections, float]
-"""What the model found, and the seconds that the call took."""
+_Response = tuple[Detections, float]
+"""Detections, and the duration of the call in seconds."""
 
 
 class CloudSource:
-    """Shows the images to a Custom Labels model, one after the other, as the agent would.
+    """Detects objects with a Custom Labels model, one image after the other, like the agent.
 
     Args:
-        spec: names the model's version by its ARN.
+        spec: contender with the ARN of the model version.
         dataset: the images.
-        keep: folder in which to keep the answers, each as `<image>.json` in a folder of the contender's name; one
-            that is there already, from the same model, is not asked for again. None keeps none.
+        keep: cache folder for responses, as `NAME/<image>.json`; cached responses of the same model are used. None for
+            no cache.
         wait: waits for a number of seconds when the service throttles.
 
     Raises:
-        InputError: the ARN is none, or answers cannot be kept there.
+        InputError: the ARN is invalid, or the cache cannot be used.
     """
 
     def __init__(
@@ -51,106 +51,105 @@ class CloudSource:
         self._wait = wait
         self._client = RekognitionClient(
             RekognitionSettings(
-                project_version_arn=spec.what,
+                project_version_arn=spec.location,
                 min_confidence=0.0,
                 longest_side=LONGEST_SIDE,
                 jpeg_quality=QUALITY,
                 timeout=_TIMEOUT_S,
             )
         )
-        self._folder = None if keep is None else _kept_in(keep, spec, dataset)
-        self.calls = sum(self._kept(image) is None for image in dataset.images)
-        """How many calls it is about to make."""
+        self._folder = None if keep is None else _cache_folder(keep, spec, dataset)
+        self.calls = sum(self._cached(image) is None for image in dataset.images)
+        """Number of calls that `find` makes."""
 
     def find(self, dataset: Dataset, step: Callable[[], object]) -> Findings:
-        """Ask about each image; see `Source.find`.
+        """Call the model for each image; see `Source.find`.
 
         Raises:
-            InputError: an image cannot be used, or the model not be asked: it does not run, or there are no
-                credentials.
-            BeeagentError: the service does not answer.
+            InputError: an image cannot be used, the model is not running, or there are no credentials.
+            BeeagentError: the service does not respond.
         """
-        found, seconds, sent = [], [], []
+        detections, seconds, sent = [], [], []
         try:
             for index, image in enumerate(dataset.images):
                 pixels = load_image(image)
-                answer = self._kept(image)
-                if answer is None:
-                    answer = self._asked(Frame(pixels, _CAPTURED, 0, index, image.path.name), dataset.labels)
-                    self._keep(image, answer)
-                found.append(answer[0])
-                seconds.append(answer[1])
+                response = self._cached(image)
+                if response is None:
+                    response = self._call(Frame(pixels, _CAPTURED, 0, index, image.path.name), dataset.labels)
+                    self._cache(image, response)
+                detections.append(response[0])
+                seconds.append(response[1])
                 sent.append(jpeg_bytes(pixels))
                 step()
         finally:
             self._client.close()
-        return Findings(self._spec.name, "cloud", tuple(found), np.array(seconds), np.array(sent, np.int64))
+        return Findings(self._spec.name, "cloud", tuple(detections), np.array(seconds), np.array(sent, np.int64))
 
-    def _asked(self, frame: Frame, labels: tuple[str, ...]) -> _Answer:
+    def _call(self, frame: Frame, labels: tuple[str, ...]) -> _Response:
         backoff = Backoff(first=_FIRST_WAIT_S, longest=_MAX_WAIT_S)
         for attempt in range(1, _TRIES + 1):
-            began = time.perf_counter()
+            start = time.perf_counter()
             try:
-                found = self._client.detect(frame, labels)
+                detections = self._client.detect(frame, labels)
             except CloudDetectionError as error:
                 if error.reason not in {"throttled", "timeout"}:
-                    raise self._refusal(error, frame) from None
+                    raise self._error(error, frame) from None
                 if attempt == _TRIES:
-                    kept = "" if self._folder is None else f"; the responses so far are in {self._folder}"
+                    cached = "" if self._folder is None else f"; the responses so far are in {self._folder}"
                     raise BeeagentError(
-                        f"{self._spec.name}: failed {_TRIES} times for {frame.name}: {error}{kept}"
+                        f"{self._spec.name}: failed {_TRIES} times for {frame.name}: {error}{cached}"
                     ) from None
                 self._wait(max(backoff.next(), error.retry_after_s or 0.0))
             else:
-                return found, time.perf_counter() - began
+                return detections, time.perf_counter() - start
         raise AssertionError("the last attempt returns or raises")
 
-    def _refusal(self, error: CloudDetectionError, frame: Frame) -> InputError:
+    def _error(self, error: CloudDetectionError, frame: Frame) -> InputError:
         advice = {
-            "model-not-running": f"; start it with beeagent rekognition start --arn {self._spec.what}",
-            "credentials": "; give some that allow it, as AWS_PROFILE does",
+            "model-not-running": f"; start it with beeagent rekognition start --arn {self._spec.location}",
+            "credentials": "; give credentials with this permission, for example by AWS_PROFILE",
         }.get(error.reason, "")
         return InputError(f"{self._spec.name}: failed for {frame.name}: {error}{advice}")
 
-    def _kept(self, image: LabelledImage) -> _Answer | None:
+    def _cached(self, image: LabelledImage) -> _Response | None:
         """Return the cached response; None if it is another model's, or has no duration."""
         file = None if self._folder is None else self._folder / f"{image.path.name}.json"
         if file is None or not file.is_file():
             return None
         result = read_result(file, image_size=(image.width, image.height))
-        if result.milliseconds is None or result.model != self._spec.what:
+        if result.milliseconds is None or result.model != self._spec.location:
             return None
         return result.detections, result.milliseconds / 1e3
 
-    def _keep(self, image: LabelledImage, answer: _Answer) -> None:
+    def _cache(self, image: LabelledImage, response: _Response) -> None:
         if self._folder is None:
             return
-        found, seconds = answer
+        detections, seconds = response
         content = {
-            "CustomLabels": [_custom_label(found, index) for index in range(len(found))],
-            "ProjectVersionArn": self._spec.what,
+            "CustomLabels": [_custom_label(detections, index) for index in range(len(detections))],
+            "ProjectVersionArn": self._spec.location,
             "Milliseconds": round(seconds * 1e3, 1),
         }
         with atomic_write(self._folder / f"{image.path.name}.json") as file:
             json.dump(content, file, indent=1)
 
 
-def _kept_in(keep: Path, spec: Spec, dataset: Dataset) -> Path:
+def _cache_folder(keep: Path, spec: Spec, dataset: Dataset) -> Path:
     if "/" in spec.name or spec.name in {".", ".."} or not spec.name.isprintable():
         raise InputError(f"{spec.name!r} cannot be the name of a cache folder: give another name, NAME=ARN")
     folder = keep / spec.name
     names = [image.path.name for image in dataset.images]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
-    if twice is not None:
-        raise InputError(f"two images are called {twice}: their responses cannot be cached in one folder")
+    duplicate = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if duplicate is not None:
+        raise InputError(f"two images have the name {duplicate}: rename one, to cache their responses in one folder")
     make_folder(folder)
     return folder
 
 
-def _custom_label(found: Detections, index: int) -> dict[str, Any]:
-    left, top, right, bottom = (float(edge) for edge in found.boxes[index])
+def _custom_label(detections: Detections, index: int) -> dict[str, Any]:
+    left, top, right, bottom = (float(edge) for edge in detections.boxes[index])
     return {
-        "Name": found.label(index),
-        "Confidence": 100 * float(found.confidences[index]),
+        "Name": detections.label(index),
+        "Confidence": 100 * float(detections.confidences[index]),
         "Geometry": {"BoundingBox": {"Left": left, "Top": top, "Width": right - left, "Height": bottom - top}},
     }

@@ -1,4 +1,4 @@
-"""`beeagent compare`: a dataset and contenders in; a table, figures and a page out."""
+"""`beeagent compare`: compares detectors on a dataset and prints tables, or writes JSON and an HTML page."""
 
 import json
 import time
@@ -21,26 +21,26 @@ from beeagent_models.comparison.table import comparison_table
 from beeagent_models.datasets import Dataset, parse_source, read_dataset
 from beeagent_models.progress import step_progress
 
-_NAMED: Final = 5
-"""Images on which the contenders differ most that the terminal and the JSON name, unless more are shown."""
+_LISTED_IMAGES: Final = 5
+"""Minimum number of images with the most disagreement that terminal and JSON list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonOptions:
-    """What to compare, and what to write.
+    """Options of a comparison.
 
     Attributes:
         data: the dataset, `PATH` or `PATH=label,label`.
-        models: the contenders as on the command line; see `parse_spec`.
-        prices: what a cloud model costs.
-        drawing: at which thresholds detections are drawn.
-        allow_missing: whether an image without a result counts as one without a detection.
+        models: the contenders; see `parse_spec`.
+        prices: price of a cloud model.
+        drawing: thresholds of the drawn detections.
+        allow_missing: count images without a result as images without detections.
         keep: cache folder for the responses of cloud models.
-        threads: CPU threads of an inference.
+        threads: number of CPU threads of an inference.
         as_json: print JSON instead of a table.
         page: HTML file to write.
         images: number of images on the page.
-        attribute: the label attribute, of a manifest that has several.
+        attribute: label attribute to read from a manifest that has several.
 
     Raises:
         InputError: a value is out of range.
@@ -66,26 +66,26 @@ class ComparisonOptions:
 
 
 def run_comparison(options: ComparisonOptions, *, wait: Callable[[float], object] = time.sleep) -> None:
-    """Compare detectors and print the figures.
+    """Compare detectors and print the metrics.
 
     Args:
-        options: what to compare, and what to write.
+        options: options of the comparison.
         wait: waits for a number of seconds when the service throttles.
 
     Raises:
         InputError: an option, a file or a model cannot be used.
-        BeeagentError: a cloud model does not answer.
+        BeeagentError: a cloud model does not respond.
     """
     specs = parse_specs(options.models)
     path, labels = parse_source(options.data)
     dataset = read_dataset(path, labels=labels, label_attribute=options.attribute)
     sources = [_source(spec, dataset, options, wait) for spec in specs]
     with step_progress("comparing", len(dataset.images) * len(sources)) as step:
-        findings = _found(specs, sources, dataset, step)
+        findings = _run(specs, sources, dataset, step)
     comparison = compare(dataset, findings, prices=options.prices, drawing=options.drawing)
     if options.page is not None:
         write_page(comparison, options.page, limit=options.images)
-    limit = max(_NAMED, options.images)
+    limit = max(_LISTED_IMAGES, options.images)
     if options.as_json:
         print(json.dumps(comparison.to_json(limit=limit), indent=2))  # noqa: T201 - the command's result
     else:
@@ -94,16 +94,16 @@ def run_comparison(options: ComparisonOptions, *, wait: Callable[[float], object
 
 def _source(spec: Spec, dataset: Dataset, options: ComparisonOptions, wait: Callable[[float], object]) -> Source:
     if spec.is_arn:
-        return _cloud(spec, dataset, options, wait)
-    path = resolve_model(Path(spec.what))
+        return _cloud_source(spec, dataset, options, wait)
+    path = resolve_model(Path(spec.location))
     if not path.exists():
         raise InputError(
-            f"{spec.what}: there is no such bundle, .tflite or folder of results, and it is not an ARN; "
+            f"{spec.location}: there is no such bundle, .tflite or folder of results, and it is not an ARN; "
             f"the bundled models are {', '.join(bundled_models())}"
         )
     if path.is_dir() and not (path / MANIFEST_FILE).is_file():
         if spec.tiles is not None or spec.labels is not None:
-            raise InputError(f"{spec.what}: is a folder of results: tiles and labels are for a model that runs locally")
+            raise InputError(f"{spec.location}: is a folder of results: leave out tiles and labels")
         return ResultsSource(spec, dataset, allow_missing=options.allow_missing)
     try:
         return DeviceSource(spec, dataset, threads=options.threads)
@@ -111,26 +111,26 @@ def _source(spec: Spec, dataset: Dataset, options: ComparisonOptions, wait: Call
         raise InputError(f"{spec.name}: {error}") from None
 
 
-def _cloud(spec: Spec, dataset: Dataset, options: ComparisonOptions, wait: Callable[[float], object]) -> Source:
+def _cloud_source(spec: Spec, dataset: Dataset, options: ComparisonOptions, wait: Callable[[float], object]) -> Source:
     if spec.tiles is not None or spec.labels is not None:
-        raise InputError(f"{spec.name}: is a cloud model: tiles and labels are for a model that runs locally")
+        raise InputError(f"{spec.name}: is a cloud model: leave out tiles and labels")
     with requires_extra("rekognition"):
         from beeagent_models.comparison.cloud_contender import CloudSource  # noqa: PLC0415 - boto3 is an extra
     source = CloudSource(spec, dataset, keep=options.keep, wait=wait)
-    kept = len(dataset.images) - source.calls
+    cached = len(dataset.images) - source.calls
     typer.echo(
-        f"{shown(spec.name)}: about to make {source.calls} call{'' if source.calls == 1 else 's'}"
-        + (f" ({kept} responses were cached)" if kept else "")
-        + f"; a call costs nothing by itself, the running model about ${options.prices.hourly:.2f} an hour",
+        f"{shown(spec.name)}: making {source.calls} call{'' if source.calls == 1 else 's'}"
+        + (f" ({cached} responses are cached)" if cached else "")
+        + f"; calls are free, the running model costs about ${options.prices.hourly:.2f} per hour",
         err=True,
     )
     return source
 
 
-def _found(
+def _run(
     specs: Sequence[Spec], sources: Sequence[Source], dataset: Dataset, step: Callable[[], object]
 ) -> list[Findings]:
-    """Ask the cloud first: whether it answers had better be known before the long work."""
+    """Run all contenders, cloud models first, so that their errors come before the long work."""
     order = sorted(range(len(sources)), key=lambda index: not specs[index].is_arn)
     findings = {index: sources[index].find(dataset, step) for index in order}
     return [findings[index] for index in range(len(sources))]

@@ -1,4 +1,4 @@
-"""Compares contenders on one dataset: figures, agreement, price."""
+"""Compares contenders on one dataset: metrics, agreement, price."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ from beeagent_models.evaluation.coco_metrics import coco_metrics
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Two contenders, each at the threshold that its evaluation chose, at IoU 0.5.
+    """Agreement of two contenders at the thresholds of their evaluations and IoU 0.5.
 
     Attributes:
-        first: which contender.
-        second: which other one.
-        both: labelled boxes that both found.
-        first_alone: those that only the first found.
-        second_alone: those that only the second found.
-        neither: those that none of them found.
-        apart: int64, shape (n,): in each image, detections that only one of the two has, right or wrong.
+        first: index of the first contender.
+        second: index of the second contender.
+        both: number of ground-truth boxes that both detected.
+        first_alone: number of boxes that only the first detected.
+        second_alone: number of boxes that only the second detected.
+        neither: number of boxes that neither detected.
+        apart: int64, shape (n,): number of detections per image that only one of them has, true or false positives.
     """
 
     first: int
@@ -47,61 +47,63 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Share of the labelled boxes that any of the two found which both found; 1 where none found one."""
-        found = self.both + self.first_alone + self.second_alone
-        return self.both / found if found else 1.0
+        """Share of the boxes detected by either that both detected; 1 if there is none."""
+        either = self.both + self.first_alone + self.second_alone
+        return self.both / either if either else 1.0
 
 
 def agreement(evaluations: tuple[Evaluation, ...], first: int, second: int) -> Agreement:
-    """Compare two evaluations of one dataset.
+    """Return the agreement of two evaluations of one dataset.
 
     Args:
-        evaluations: all of them.
-        first: which one.
-        second: which other one.
+        evaluations: the evaluations of all contenders.
+        first: index of the first contender.
+        second: index of the second contender.
     """
     one, other = evaluations[first], evaluations[second]
-    ours, theirs = (
-        np.concatenate([match.found(evaluation.point.threshold) for match in evaluation.metrics.matches])
+    by_first, by_second = (
+        np.concatenate([match.matched(evaluation.point.threshold) for match in evaluation.metrics.matches])
         for evaluation in (one, other)
     )
     return Agreement(
         first=first,
         second=second,
-        both=int((ours & theirs).sum()),
-        first_alone=int((ours & ~theirs).sum()),
-        second_alone=int((theirs & ~ours).sum()),
-        neither=int((~ours & ~theirs).sum()),
+        both=int((by_first & by_second).sum()),
+        first_alone=int((by_first & ~by_second).sum()),
+        second_alone=int((by_second & ~by_first).sum()),
+        neither=int((~by_first & ~by_second).sum()),
         apart=_apart(one, other),
     )
 
 
 def _apart(one: Evaluation, other: Evaluation) -> NDArray[np.int64]:
-    """Match what one found with what the other did, as if the one's were the labels."""
-    dataset, ours, theirs = one.dataset, _counted(one), _counted(other)
-    images = tuple(_labelled_by(found, image, dataset) for found, image in zip(ours, dataset.images, strict=True))
-    matches = coco_metrics(Dataset(dataset.name, images, dataset.labels), theirs).matches
-    return np.array([int((~match.found(0.0)).sum()) + int((~match.hits).sum()) for match in matches], np.int64)
+    """Return the number of unmatched detections per image, with those of one evaluation as ground truth."""
+    dataset, reference = one.dataset, _at_threshold(one)
+    images = tuple(
+        _labelled_by(detections, image, dataset) for detections, image in zip(reference, dataset.images, strict=True)
+    )
+    matches = coco_metrics(Dataset(dataset.name, images, dataset.labels), _at_threshold(other)).matches
+    return np.array([int((~match.matched(0.0)).sum()) + int((~match.hits).sum()) for match in matches], np.int64)
 
 
-def _counted(evaluation: Evaluation) -> list[Detections]:
-    """Return the detections of the dataset's classes at the chosen threshold."""
-    counted = []
-    for found, match in zip(evaluation.found, evaluation.metrics.matches, strict=True):
-        kept = match.scored & (found.confidences >= np.float32(evaluation.point.threshold))
-        counted.append(Detections(found.boxes[kept], found.confidences[kept], found.class_ids[kept], found.labels))
-    return counted
+def _at_threshold(evaluation: Evaluation) -> list[Detections]:
+    """Return the scored detections of each image at the threshold."""
+    result = []
+    for one, match in zip(evaluation.detections, evaluation.metrics.matches, strict=True):
+        kept = match.scored & (one.confidences >= np.float32(evaluation.point.threshold))
+        result.append(Detections(one.boxes[kept], one.confidences[kept], one.class_ids[kept], one.labels))
+    return result
 
 
-def _labelled_by(found: Detections, image: LabelledImage, dataset: Dataset) -> LabelledImage:
+def _labelled_by(detections: Detections, image: LabelledImage, dataset: Dataset) -> LabelledImage:
     size = np.array([image.width, image.height] * 2, np.float32)
-    ids = [dataset.labels.index(found.label(index)) for index in range(len(found))]
-    return LabelledImage(image.path, image.width, image.height, found.boxes * size, np.array(ids, np.int64))
+    ids = [dataset.labels.index(detections.label(index)) for index in range(len(detections))]
+    return LabelledImage(image.path, image.width, image.height, detections.boxes * size, np.array(ids, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A model of the article; precision and recall from 0 to 1, on the article's photographs and not on ours."""
+    """A model of the article; precision and recall, 0 to 1, are on the article's dataset."""
 
     name: str
     precision: float
@@ -114,7 +116,7 @@ class Reference:
 
 
 ARTICLE: Final = (Reference("article: cloud", 0.99, 0.90), Reference("article: device", 0.83, 0.56))
-"""Its Rekognition Custom Labels model and its EfficientDet, on its own data."""
+"""The article's Rekognition Custom Labels model and its EfficientDet, on its dataset."""
 
 
 IOU: Final = 0.5
@@ -122,12 +124,11 @@ IOU: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a cloud model costs: it is billed by the hour while it runs, asked or not.
+    """Price of a cloud model, which is billed per hour while it runs, with or without calls.
 
     Attributes:
-        hourly: US dollars for an hour of the running model, all its inference units together.
-        images_per_hour: how many images it is asked about in an hour; None for as many as it answered here, one
-            after the other.
+        hourly: US dollars per hour of the running model with all its inference units.
+        images_per_hour: number of images sent per hour; None for the measured rate of consecutive calls.
 
     Raises:
         InputError: a value is out of range.
@@ -143,7 +144,7 @@ class Price:
             raise InputError(f"--images-per-hour is {self.images_per_hour:g}: allowed is more than 0")
 
     def per_thousand(self, findings: Findings) -> float | None:
-        """Return US dollars for 1,000 images; None if the number of images per hour is unknown."""
+        """Return US dollars per 1,000 images; None if the number of images per hour is unknown."""
         if not findings.in_cloud:
             return 0.0
         rate = self.images_per_hour
@@ -154,11 +155,11 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class DrawingThresholds:
-    """At which two thresholds images are shown: where F1 is best, and where recall is best at a high precision.
+    """The two thresholds of the drawn detections: that of the best F1, and that of the best recall at a high precision.
 
     Attributes:
-        precision_floor: that precision, 0 to 1.
-        thresholds: two for all contenders instead, 0 to 1.
+        precision_floor: minimum precision of the second threshold, 0 to 1.
+        thresholds: two fixed thresholds for all contenders instead, 0 to 1.
 
     Raises:
         InputError: a value is out of range.
@@ -172,14 +173,14 @@ class DrawingThresholds:
 
     @property
     def choices(self) -> tuple[ThresholdChoice, ...]:
-        """The two."""
+        """Rules of the two thresholds."""
         if self.thresholds is None:
             return (ThresholdChoice(), ThresholdChoice(precision_floor=self.precision_floor))
         return tuple(ThresholdChoice(fixed=threshold) for threshold in self.thresholds)
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """The two, in words."""
+    def descriptions(self) -> tuple[str, ...]:
+        """Descriptions of the two thresholds."""
         if self.thresholds is None:
             return ("each at its best F1", f"each with a precision of {self.precision_floor:g} or more")
         return tuple(f"all at {threshold:g}" for threshold in self.thresholds)
@@ -187,13 +188,13 @@ class DrawingThresholds:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One of those compared.
+    """A contender with its evaluation.
 
     Attributes:
-        findings: what it found.
-        evaluation: what that is worth, at the threshold with the best F1.
-        points: the thresholds at which images are shown.
-        price: US dollars for 1,000 images; None where that is not known.
+        findings: detections, times and sizes.
+        evaluation: evaluation at the threshold with the best F1.
+        points: thresholds of the drawn detections.
+        price: US dollars per 1,000 images; None if unknown.
     """
 
     findings: Findings
@@ -203,31 +204,31 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Name of the contender."""
         return self.findings.name
 
     @property
     def milliseconds(self) -> float | None:
-        """What an image takes, the median; None where that is not known."""
+        """Median processing time of an image; None if unknown."""
         seconds = self.findings.seconds
         return None if seconds is None else 1e3 * float(np.median(seconds))
 
     @property
     def sent(self) -> float:
-        """Bytes that leave the device for an image, the mean."""
+        """Mean number of bytes sent per image."""
         return float(self.findings.sent.mean())
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Several contenders on one dataset.
+    """Comparison of several contenders on one dataset.
 
     Attributes:
-        dataset: the images and boxes.
-        contenders: in the order in which they were given.
-        agreements: one for each pair.
-        drawing: the thresholds at which images are shown.
-        prices: how those are made.
+        dataset: images with ground truth.
+        contenders: the contenders in the order of the options.
+        agreements: agreement of each pair.
+        drawing: thresholds of the drawn detections.
+        prices: price of a cloud model.
     """
 
     dataset: Dataset
@@ -237,19 +238,19 @@ class Comparison:
     prices: Price
 
     def most_apart(self, limit: int) -> list[int]:
-        """Return the indices of at most `limit` images with most disagreement."""
+        """Return the indices of at most `limit` images with the most disagreement."""
         order = sorted(range(len(self.dataset.images)), key=lambda index: -self.apart(index))
         return [index for index in order[:limit] if self.apart(index)]
 
     def apart(self, index: int) -> int:
-        """Count the detections of an image that one of a pair has and the other has not, over all pairs."""
+        """Return the number of detections in an image that only one of a pair has, over all pairs."""
         return sum(int(pair.apart[index]) for pair in self.agreements)
 
     def to_json(self, *, limit: int) -> dict[str, Any]:
-        """Return all figures as JSON values.
+        """Return all metrics as JSON values.
 
         Args:
-            limit: maximum number of images to name, those with most disagreement.
+            limit: maximum number of images with disagreement to list.
         """
         return {
             "dataset": self.dataset.name,
@@ -278,22 +279,22 @@ class Comparison:
 
 
 def compare(dataset: Dataset, findings: Sequence[Findings], *, prices: Price, drawing: DrawingThresholds) -> Comparison:
-    """Measure and compare what several contenders found.
+    """Evaluate and compare the detections of several contenders.
 
     Args:
-        dataset: the images and boxes.
-        findings: two or more, each on all images.
-        prices: what a cloud model costs.
-        drawing: at which thresholds images are shown.
+        dataset: images with ground truth.
+        findings: results of two or more contenders on all images.
+        prices: price of a cloud model.
+        drawing: thresholds of the drawn detections.
 
     Raises:
-        InputError: the dataset has no box, or a contender no label in common with it.
+        InputError: the dataset has no box, or no label in common with a contender.
     """
     refuse_without_boxes(dataset)
     contenders = []
     for one in findings:
         try:
-            evaluation = measure(dataset, one.found, choice=ThresholdChoice(), seconds=one.seconds)
+            evaluation = measure(dataset, one.detections, choice=ThresholdChoice(), seconds=one.seconds)
         except InputError as error:
             raise InputError(f"{one.name}: {error}") from None
         points = tuple(choose_threshold(evaluation.curve, choice) for choice in drawing.choices)
@@ -311,8 +312,8 @@ def compare(dataset: Dataset, findings: Sequence[Findings], *, prices: Price, dr
 
 def _figures(contender: Contender) -> dict[str, Any]:
     evaluation = contender.evaluation.to_json()
-    for known in ("dataset", "images", "boxes", "labels", "floors_kept"):
-        del evaluation[known]
+    for key in ("dataset", "images", "boxes", "labels", "floors_kept"):
+        del evaluation[key]
     return {
         "name": contender.name,
         "kind": contender.findings.kind,

@@ -1,4 +1,4 @@
-"""The figures of a comparison in words, and as tables for the terminal."""
+"""Formats the metrics of a comparison, and builds tables for the terminal."""
 
 from typing import Final
 
@@ -16,19 +16,19 @@ _UNKNOWN: Final = "-"
 KIND_NAMES: Final[dict[Kind, str]] = {
     "device": "device",
     "messages": "messages",
-    "answers": "cloud, kept",
+    "answers": "cloud, stored",
     "cloud": "cloud",
 }
 
 
-def size_in_words(dataset: Dataset) -> str:
-    """Write the numbers of images and boxes."""
+def dataset_size(dataset: Dataset) -> str:
+    """Return the numbers of images and boxes as text."""
     images, boxes = len(dataset.images), sum(len(image.boxes) for image in dataset.images)
     return f"{images:,} image{'' if images == 1 else 's'}, {boxes:,} box{'' if boxes == 1 else 'es'}"
 
 
-def figures_in_words(contender: Contender) -> tuple[str, ...]:
-    """Write AP50, AP, threshold, precision, recall, F1, milliseconds, bytes sent, and US dollars for 1,000 images."""
+def metric_cells(contender: Contender) -> tuple[str, ...]:
+    """Return AP50, AP, threshold, precision, recall, F1, milliseconds, bytes sent, and US dollars per 1,000 images."""
     point, metrics = contender.evaluation.point, contender.evaluation.metrics
     time, price = contender.milliseconds, contender.price
     figures = (metrics.ap50, metrics.ap, point.threshold, point.precision, point.recall, point.f1)
@@ -40,48 +40,48 @@ def figures_in_words(contender: Contender) -> tuple[str, ...]:
     )
 
 
-def reference_in_words(one: Reference, *, unknown: str = _UNKNOWN) -> tuple[str, ...]:
-    """Write the same figures of a model of the article."""
+def reference_cells(one: Reference, *, unknown: str = _UNKNOWN) -> tuple[str, ...]:
+    """Return the same cells for a model of the article."""
     return (*[unknown] * 3, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}", *[unknown] * 3)
 
 
-def agreement_in_words(pair: Agreement) -> tuple[str, ...]:
-    """Write how many boxes both, only the first, only the second and neither found, share, and detections apart."""
+def agreement_cells(pair: Agreement) -> tuple[str, ...]:
+    """Return boxes by both, by the first alone, by the second alone and by neither, share, and unmatched detections."""
     counts = (pair.both, pair.first_alone, pair.second_alone, pair.neither)
     return (*(f"{count:,}" for count in counts), f"{100 * pair.share:.0f} %", f"{int(pair.apart.sum()):,}")
 
 
 def comparison_table(comparison: Comparison, *, limit: int) -> Group:
-    """Lay the figures out for a terminal; print it with rich.
+    """Return rich tables for a terminal.
 
     Args:
-        comparison: the figures.
-        limit: maximum number of images to name, those with most disagreement.
+        comparison: the comparison.
+        limit: maximum number of images with disagreement to list.
     """
     parts: list[Table | Text] = [_figures(comparison), Text(), _agreement(comparison)]
-    different = comparison.most_apart(limit)
-    if different:
-        parts += [Text(), _different(comparison, different)]
+    disputed = comparison.most_apart(limit)
+    if disputed:
+        parts += [Text(), _disputed(comparison, disputed)]
     return Group(*parts)
 
 
 def _figures(comparison: Comparison) -> Table:
     dataset = comparison.dataset
-    title = Text(f"{shown(dataset.name)}: {size_in_words(dataset)}, at IoU 0.5")
+    title = Text(f"{shown(dataset.name)}: {dataset_size(dataset)}, at IoU 0.5")
     table = _table(title, "AP50", "threshold", "precision", "recall", "F1", "ms", "bytes", "$/1,000")
     for contender in comparison.contenders:
-        ap50, _, *figures = figures_in_words(contender)
+        ap50, _, *figures = metric_cells(contender)
         table.add_row(Text(shown(contender.name)), ap50, *figures)
     for one in ARTICLE:
-        table.add_row(Text(one.name), *reference_in_words(one, unknown="")[1:], style="dim")
-    table.caption = "article: on its own data, for scale. $: a cloud model while it runs"
+        table.add_row(Text(one.name), *reference_cells(one, unknown="")[1:], style="dim")
+    table.caption = "article: on its own dataset. $: cost of the running cloud model"
     if any(contender.price is None for contender in comparison.contenders):
         table.caption += "; --images-per-hour sets how often it is called"
     return table
 
 
 def _table(title: Text, *columns: str) -> Table:
-    # So narrow that it fits 80 columns.
+    # Narrow enough for 80 columns.
     table = Table(
         title=title, box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, title_justify="left"
     )
@@ -93,16 +93,16 @@ def _table(title: Text, *columns: str) -> Table:
 
 
 def _agreement(comparison: Comparison) -> Table:
-    title = Text("Labelled boxes found, each at its threshold")
+    title = Text("Detected ground-truth boxes, each at its threshold")
     table = _table(title, "both", "first alone", "second alone", "neither", "shared")
     names = [shown(contender.name) for contender in comparison.contenders]
     for pair in comparison.agreements:
-        table.add_row(Text(f"{names[pair.first]}, {names[pair.second]}"), *agreement_in_words(pair)[:-1])
+        table.add_row(Text(f"{names[pair.first]}, {names[pair.second]}"), *agreement_cells(pair)[:-1])
     return table
 
 
-def _different(comparison: Comparison, indices: list[int]) -> Table:
-    table = _table(Text("Images on which they differ most"), "detections without counterpart")
+def _disputed(comparison: Comparison, indices: list[int]) -> Table:
+    table = _table(Text("Images with the most disagreement"), "unmatched detections")
     for index in indices:
         table.add_row(Text(shown(comparison.dataset.images[index].path.name)), str(comparison.apart(index)))
     return table

@@ -1,8 +1,8 @@
-"""Datasets of labelled images: reading, checking, converting, splitting and making them.
+"""Datasets of labelled images: reading, checking, conversion, splitting and synthesis.
 
-All formats are read as a `Dataset`, or image by image as an `ImageRecord`. Nothing here depends on a model or on Keras.
+All formats are read as a `Dataset`, or image by image as an `ImageRecord`. Independent of models and Keras.
 
-The names in `__all__` are imported on first use: some of their modules need the extra `evaluate`, others nothing.
+The names in `__all__` are imported on first use, because only some of their modules need the extra `evaluate`.
 """
 
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from beeagent_models.datasets.image_files import decode_image, find_image, find_image_file, load_image
     from beeagent_models.datasets.reading import check_dataset, merge_datasets, open_dataset, parse_source, read_dataset
     from beeagent_models.datasets.records import ImageRecord, Reader
-    from beeagent_models.datasets.split import Division, hold_back
+    from beeagent_models.datasets.split import Split, hold_back
     from beeagent_models.datasets.sqlite_index import first_seen
 else:  # a type checker would accept any name
     __getattr__ = lazy_exports(
@@ -63,7 +63,7 @@ else:  # a type checker would accept any name
                 "Reader",
             ),
             "split": (
-                "Division",
+                "Split",
                 "hold_back",
             ),
             "sqlite_index": ("first_seen",),
@@ -74,12 +74,12 @@ __all__ = [
     "ClassMaps",
     "Dataset",
     "DatasetBuilder",
-    "Division",
     "GroundTruthReader",
     "ImageRecord",
     "LabelledImage",
     "ManifestLine",
     "Reader",
+    "Split",
     "check_dataset",
     "decode_image",
     "find_image",

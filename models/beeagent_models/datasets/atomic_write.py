@@ -17,11 +17,11 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
     """Open a file that replaces `path` when the block succeeds, and is removed when it fails.
 
     Args:
-        path: the file; its folder exists.
+        path: file in an existing folder.
         mode: "w" for UTF-8 text, "wb" for bytes.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     temporary: Path | None = None
     try:
@@ -42,19 +42,19 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder that becomes `folder` when the block succeeds, and is removed when it fails.
+    """Create a temporary folder that becomes `folder` when the block succeeds, and is removed when it fails.
 
     Args:
-        folder: new or empty.
+        folder: folder that does not exist or is empty.
 
     Raises:
-        InputError: it is not empty, or cannot be written to.
+        InputError: the folder is not empty, or cannot be written to.
     """
     folder = folder.absolute()
     temporary: Path | None = None
     try:
         if folder.exists() and next(folder.iterdir(), None) is not None:
-            raise InputError(f"{folder} is not empty: name a new folder")
+            raise InputError(f"{folder} is not empty: give a new folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:100]}."))
         temporary.chmod(0o755)
@@ -68,27 +68,27 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, unless it exists.
+    """Create a folder and its parents, unless it exists.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
+        raise InputError(f"the folder {folder} cannot be created: {error.strerror or error}") from None
 
 
 def check_output_file(path: Path, *, what: str, suffixes: Sequence[str] = ()) -> None:
-    """Refuse a file that cannot be written, before the long work begins.
+    """Check in advance that a file can be written.
 
     Args:
         path: the file.
-        what: to call it in the error.
-        suffixes: the ones that it may have, in small letters; empty for any.
+        what: name of the thing in the error.
+        suffixes: allowed suffixes in lower case; empty for any.
 
     Raises:
-        InputError: its suffix is another, or its folder is missing.
+        InputError: the suffix is not allowed, or the folder does not exist.
     """
     if suffixes and path.suffix.lower() not in suffixes:
         raise InputError(f"the {what} {path} must end in {', '.join(suffixes)}")

@@ -1,4 +1,4 @@
-"""COCO object detection files: one JSON of images, annotations and categories.
+"""Reads COCO object detection files: one JSON object with images, annotations and categories.
 
 Format: https://cocodataset.org/#format-data, "Object Detection".
 """
@@ -39,7 +39,7 @@ class CocoAnnotation(BaseModel):
 
 
 class CocoCategory(BaseModel):
-    """One entry of `categories`; `supercategory` is the name of the group that it belongs to."""
+    """One entry of `categories`; `supercategory` is the name of its group."""
 
     id: int
     name: str
@@ -51,15 +51,15 @@ ENTRIES: dict[str, type[CocoImage] | type[CocoAnnotation] | type[CocoCategory]] 
     "annotations": CocoAnnotation,
     "categories": CocoCategory,
 }
-"""The lists that every COCO file has, and the form of their entries."""
+"""The lists of a COCO file, and the models of their entries."""
 
 _MAX_SIDE = 1 << 31
-"""Pixels; no image has so many."""
+"""Upper bound of a plausible image side in pixels."""
 
-_CROWDS = "crowd regions left out, which are not boxes of single objects"
-_GROUPS = "categories left out, which have no box and are the supercategory of others"
+_CROWDS = "crowd regions left out: they are not boxes of single objects"
+_GROUPS = "categories left out: they have no box and are the supercategory of others"
 
-# Ids are text here: JSON has integers of any size, and SQLite has not.
+# Ids are text, because JSON integers may exceed 64 bits.
 _TABLES = """
 CREATE TABLE image (place INTEGER, id TEXT PRIMARY KEY, name TEXT, width INTEGER, height INTEGER);
 CREATE TABLE annotation (place INTEGER, image TEXT, category TEXT, x REAL, y REAL, width REAL, height REAL);
@@ -68,13 +68,13 @@ CREATE TABLE used (category TEXT PRIMARY KEY);
 
 
 class CocoReader(Reader):
-    """Reads a COCO file in little memory.
+    """Reads a COCO file with constant memory.
 
     Args:
-        file: the JSON; it is gone through once more for its classes, when they are asked for.
-        labels: the classes, in order; by default the categories, in the order of their ids, without those that have no
-            box and that the file says to be the supercategory of others.
-        allowed: the only names that a category may have, even without a box; None for any.
+        file: the JSON file; `labels` reads it once more.
+        labels: class names in order; by default the categories in the order of their ids, without those that have no
+            box and are the supercategory of others.
+        allowed: allowed category names, including categories without a box; None for any.
     """
 
     def __init__(self, file: Path, *, labels: tuple[str, ...] | None, allowed: tuple[str, ...] | None = None) -> None:
@@ -90,13 +90,13 @@ class CocoReader(Reader):
             return tuple(name.name for key, name in sorted(content.names.items()) if key not in groups)
 
     def entries(self) -> Iterator[ImageRecord | Defect]:
-        """See `Reader`: first the defects of single entries, then the images in the order of the images."""
+        """See `Reader`: yields defects of entries first, then the images in the order of the file."""
         self.left_out = {}
         with temporary_database() as database:
             content = _Content(self._file, database)
             yield from content.load()
             groups = content.groups()
-            if self._given is None:
+            if self._explicit_labels is None:
                 yield from content.category_defects()
             for key in sorted(content.names.keys() - groups):
                 yield from self._refuse_unlisted(content.category_at(key), content.names[key].name)
@@ -106,30 +106,30 @@ class CocoReader(Reader):
             yield from content.records()
 
     def find(self, record: ImageRecord) -> Path:
-        """Find the file of an image beside the COCO file.
+        """Find the file of an image.
 
-        It is looked for beside the file, in `images` beside it, and in the same two places one folder up, where
-        `annotations/instances_val.json` has its images in `val`.
+        Searched are the folder of the COCO file, `images` in it, and both in the parent folder, where the images of
+        `annotations/instances_val.json` are in `val`.
         """
-        here, above = self._file.parent, self._file.parent.parent
+        folder, parent = self._file.parent, self._file.parent.parent
         split = self._file.stem.rpartition("_")[2]
-        folders = (here, here / "images", above, above / "images", above / split, above / "images" / split)
+        folders = (folder, folder / "images", parent, parent / "images", parent / split, parent / "images" / split)
         relative = Path(PurePosixPath(record.reference))
-        return first_image_file((folder / relative for folder in folders), record.reference, where=record.where)
+        return first_image_file((each / relative for each in folders), record.reference, where=record.where)
 
 
 @dataclass(slots=True)
 class _Content:
-    """What a COCO file has, in a temporary database."""
+    """Content of a COCO file in a temporary database."""
 
     file: Path
     database: sqlite3.Connection
     names: dict[int, CocoCategory] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
-    """Of each category id, its place in the list."""
+    """Index in the list of each category id."""
     crowds: int = 0
     broken: set[str] = field(default_factory=set)
-    """The lists that are missing or none."""
+    """Lists that are missing or not a list."""
 
     def load(self) -> Iterator[Defect]:
         self.database.executescript(_TABLES)
@@ -168,12 +168,12 @@ class _Content:
             self.database.execute("INSERT OR IGNORE INTO used VALUES (?)", (str(entry.category_id),))
             self.crowds += bool(entry.iscrowd)
             if not entry.iscrowd:
-                # A number that is none would be stored as NULL.
+                # SQLite would store NaN as NULL.
                 box = [value if value == value else float("inf") for value in entry.bbox]  # noqa: PLR0124
                 row = (place, str(entry.image_id), str(entry.category_id), *box)
                 self.database.execute("INSERT INTO annotation VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         elif entry.id in self.names:
-            what = f"category id {entry.id} is '{self.names[entry.id].name}', too"
+            what = f"category id {entry.id} is already used by '{self.names[entry.id].name}'"
             yield Defect(where, DefectKind.DUPLICATE, what)
         else:
             self.names[entry.id] = entry
@@ -181,9 +181,9 @@ class _Content:
 
     def _image(self, entry: CocoImage, where: str, place: int) -> Iterator[Defect]:
         if not (0 < entry.width < _MAX_SIDE and 0 < entry.height < _MAX_SIDE):
-            yield Defect(where, DefectKind.SIZE_WRONG, f"the image is stated to be {entry.width}x{entry.height}")
+            yield Defect(where, DefectKind.SIZE_WRONG, f"the size of the image is {entry.width}x{entry.height}")
         elif not entry.file_name or not is_unicode(entry.file_name):
-            what = f"file_name is {'no Unicode text' if entry.file_name else 'empty'}"
+            what = f"file_name is {'not Unicode text' if entry.file_name else 'empty'}"
             yield Defect(where, DefectKind.BROKEN_LINE, what)
         else:
             row = (place, str(entry.id), entry.file_name, entry.width, entry.height)
@@ -193,14 +193,16 @@ class _Content:
     def groups(self) -> frozenset[int]:
         """Return the ids of the categories without a box that are the supercategory of others.
 
-        Exporters such as Roboflow's put a category in front that stands for all others.
+        Exporters such as Roboflow's add such a category for all others.
         """
-        above = {category.supercategory for category in self.names.values() if category.supercategory != category.name}
+        parents = {
+            category.supercategory for category in self.names.values() if category.supercategory != category.name
+        }
         used = {category for (category,) in self.database.execute("SELECT category FROM used")}
         return frozenset(
             key
             for key, category in self.names.items()
-            if category.name in above and category.supercategory != category.name and str(key) not in used
+            if category.name in parents and category.supercategory != category.name and str(key) not in used
         )
 
     def category_at(self, key: int) -> str:
@@ -211,7 +213,7 @@ class _Content:
         names = ((self.category_at(key), key, category.name) for key, category in sorted(self.names.items()))
         yield from class_name_defects("category", names, {})
         if not self.names and "categories" not in self.broken:
-            what = f"there is no category; name the labels: {self.file}=bee"
+            what = f"there is no category; give the labels: {self.file}=bee"
             yield Defect(str(self.file), DefectKind.LABEL_UNKNOWN, what)
 
     def orphans(self) -> Iterator[Defect]:
@@ -244,7 +246,7 @@ class _Content:
             yield Defect(self._at(place), DefectKind.LABEL_UNKNOWN, f"there is no category with id {category}")
 
     def _label(self, category: str) -> str:
-        # A category that is not there is a defect of the annotation; its box keeps the id as its class.
+        # For an unknown category, which is a defect of the annotation, the id is the label.
         known = self.names.get(int(category))
         return category if known is None else known.name
 

@@ -33,11 +33,11 @@ WRITTEN_AS = {
     DatasetFormat.COCO: "coco.json",
     DatasetFormat.YOLO: "data.yaml",
 }
-"""The file in the folder that is the dataset."""
+"""Main file of a dataset in its folder."""
 
 
 _Add = Callable[[ImageRecord], None]
-"""Writes one image, whose boxes have an area and are within it; raises InputError if the format cannot say it."""
+"""Writes one image with valid boxes; raises InputError if the format does not support it."""
 
 
 @contextlib.contextmanager
@@ -56,7 +56,7 @@ def _ground_truth(folder: Path, labels: tuple[str, ...], labelling: Labelling) -
 
 @contextlib.contextmanager
 def _coco(folder: Path, labels: tuple[str, ...], _: Labelling) -> Iterator[_Add]:
-    """Write the images at once, and the annotations behind them at the end."""
+    """Write images immediately, and annotations to a temporary file that is appended at the end."""
     images, boxes = count(1), count(1)
     with (
         _opened(folder, DatasetFormat.COCO) as stream,
@@ -93,7 +93,7 @@ def _yolo(folder: Path, labels: tuple[str, ...], _: Labelling) -> Iterator[_Add]
     (folder / "labels").mkdir()
     with _opened(folder, DatasetFormat.YOLO) as stream:
         names = {"train": IMAGES, "val": IMAGES, "names": dict(enumerate(labels))}
-        # Written as they are, some characters that cannot be seen would be read back as blanks.
+        # Unescaped, some non-printable characters would be read back as spaces.
         readable = all(label.isprintable() for label in labels)
         yaml.safe_dump(names, stream, allow_unicode=readable, sort_keys=False)
 
@@ -102,7 +102,7 @@ def _yolo(folder: Path, labels: tuple[str, ...], _: Labelling) -> Iterator[_Add]
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             known = ", ".join(sorted(IMAGE_SUFFIXES))
             raise InputError(
-                f"{record.where}: YOLO does not support images such as {record.name}; its names end in {known}"
+                f"{record.where}: YOLO does not support the format of {record.name}; supported are {known}"
             )
         width, height = record.known_size
         rows = [
@@ -119,8 +119,8 @@ def _yolo(folder: Path, labels: tuple[str, ...], _: Labelling) -> Iterator[_Add]
                 stream.writelines(rows)
         except FileExistsError:
             raise InputError(
-                f"{record.where}: YOLO matches labels to images by the name without its suffix, and {record.name} "
-                "has that of an earlier image; rename one"
+                f"{record.where}: {record.name} and an earlier image differ only in their suffixes, so they would have "
+                "the same YOLO label file; rename one"
             ) from None
 
     yield add
@@ -134,19 +134,19 @@ def _opened(folder: Path, form: DatasetFormat) -> IO[str]:
 
 
 def _number(value: float) -> float:
-    """Write a whole number as one; of others no more than a millionth of a pixel is worth writing."""
+    """Return integral values as int and round others to a millionth of a pixel."""
     return int(value) if value.is_integer() else round(value, 6)
 
 
 @dataclass(slots=True)
 class Converted:
-    """What was written, and what could not be as it was.
+    """Result of a conversion.
 
     Attributes:
         path: the manifest, the COCO file or `data.yaml`.
-        images: how many.
-        boxes: how many.
-        changes: what had to be changed or left out, in words, and how much of it.
+        images: number of images.
+        boxes: number of boxes.
+        changes: descriptions of changes and omissions, with their counts.
     """
 
     path: Path
@@ -155,11 +155,11 @@ class Converted:
     changes: dict[str, int] = field(default_factory=dict)
 
     def count(self, what: str) -> None:
-        """Note a change."""
+        """Count a change."""
         self.changes[what] = self.changes.get(what, 0) + 1
 
 
-def convert(  # noqa: PLR0913 - each a choice of its own
+def convert(  # noqa: PLR0913
     source: Reader,
     folder: Path,
     *,
@@ -170,25 +170,24 @@ def convert(  # noqa: PLR0913 - each a choice of its own
     created_at: datetime,
     progress: Callable[[], None] | None = None,
 ) -> Converted:
-    """Convert a dataset in little memory.
+    """Convert a dataset with constant memory.
 
-    Kept are the images in their order, their sizes and paths within the set, also those without a box; the classes
-    in their order; and the boxes: COCO takes fractions of pixels, YOLO ratios of 12 digits, which come back to the same
-    whole pixels, and Ground Truth whole pixels only, so fractions are rounded for it, and counted.
+    The order of images and classes, the image sizes and the paths within the dataset are kept, and so are images
+    without a box. Boxes keep fractions of pixels in COCO. In YOLO they are ratios of 12 digits, which preserve whole
+    pixels. In Ground Truth they are rounded to whole pixels, and the rounded ones are counted.
 
     Args:
-        source: what to read.
-        folder: where to write; new or empty. Its images go to `images/`.
-        to: format to write.
-        images: whether to copy the images, to link to them, or neither: then they are not decoded
-            either.
-        clip: cut boxes that reach out of their image, and leave out those outside, instead of refusing them.
-        attribute: the label attribute of a manifest.
-        created_at: the date that a manifest states.
+        source: dataset to read.
+        folder: output folder, which must not exist or be empty. Images go to `images/`.
+        to: output format.
+        images: copy the images, link to them, or neither; in that case they are not decoded.
+        clip: clip boxes to their image and leave out those outside, instead of refusing them.
+        attribute: label attribute of the manifest.
+        created_at: creation date in the manifest.
         progress: called after each image.
 
     Raises:
-        InputError: the source is defective, the format cannot say what it has, or the folder cannot be written to.
+        InputError: the source is defective, the format does not support its content, or the folder cannot be written.
     """
     done = Converted(folder / WRITTEN_AS[to])
     labelling = Labelling(attribute=attribute, job_name="beeagent-dataset-convert", created_at=created_at, human=True)
@@ -198,14 +197,14 @@ def convert(  # noqa: PLR0913 - each a choice of its own
         first_seen() as files,
         _WRITERS[to](new, source.labels, labelling) as add,
     ):
-        for stated in source.records():
-            _refuse_name(stated, names)
-            found = FoundImage(stated, None)
-            if images is not ImageHandling.NONE or stated.size is None:
-                found = strict(find_image(stated, source.find, files))
-            record = _fitted(found.record, source.labels, to=to, clip=clip, done=done)
+        for entry in source.records():
+            _refuse_name(entry, names)
+            found = FoundImage(entry, None)
+            if images is not ImageHandling.NONE or entry.size is None:
+                found = strict(find_image(entry, source.find, files))
+            record = _fit_boxes(found.record, source.labels, to=to, clip=clip, done=done)
             if found.path is not None and images is not ImageHandling.NONE:
-                _bring(found.path, new / IMAGES / stated.name, link=images is ImageHandling.LINK)
+                _place_image(found.path, new / IMAGES / entry.name, link=images is ImageHandling.LINK)
             add(record)
             done.images += 1
             done.boxes += len(record.boxes)
@@ -222,13 +221,13 @@ def _refuse_name(record: ImageRecord, names: FirstSeen) -> None:
         raise InputError(f"{record.where}: '{record.reference}' is not a usable image name")
     before = names.at(record.name, record.where)
     if before is not None:
-        raise InputError(f"{record.where}: {record.reference} would be the same file as the image at {before}")
+        raise InputError(f"{record.where}: {record.reference} would overwrite the image at {before}; rename one")
 
 
-def _fitted(
+def _fit_boxes(
     record: ImageRecord, known: tuple[str, ...], *, to: DatasetFormat, clip: bool, done: Converted
 ) -> ImageRecord:
-    """Make boxes fit the format; rounding of the writer is tolerated."""
+    """Validate boxes and clip them to the image."""
     size = record.known_size
     kept: list[tuple[str, Box]] = []
     for where, label, box in zip(record.box_places, record.labels, record.boxes, strict=True):
@@ -236,13 +235,13 @@ def _fitted(
             raise InputError(f"{where}: {not_among(label, known)}")
         left, top, right, bottom = box
         what = f"the box from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
-        # Written so that what is no number fails, too.
+        # Negated, so that NaN fails too.
         if not (left < right and top < bottom):
             raise InputError(f"{where}: {what} has no area; correct or remove it")
         beyond = reaches_beyond(box, size)
         if beyond and not clip:
             raise InputError(
-                f"{where}: {what} reaches beyond the image of {size[0]}x{size[1]}; correct "
+                f"{where}: {what} extends beyond the image of {size[0]}x{size[1]}; correct "
                 "it, or clip such boxes with --clip"
             )
         width, height = size
@@ -253,7 +252,7 @@ def _fitted(
             min(float(bottom), float(height)),
         )
         if not (inside[0] < inside[2] and inside[1] < inside[3]):
-            done.count("boxes left out because they lie outside of their image")
+            done.count("boxes left out: outside of their image")
             continue
         if beyond:
             done.count("boxes clipped to their image")
@@ -263,7 +262,7 @@ def _fitted(
     return replace(record, labels=tuple(label for label, _ in kept), boxes=tuple(box for _, box in kept), places=())
 
 
-def _bring(path: Path, target: Path, *, link: bool) -> None:
+def _place_image(path: Path, target: Path, *, link: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if link:
         target.symlink_to(path.resolve())

@@ -1,4 +1,4 @@
-"""Labelled images in memory, and the builder that checks and clips their boxes, whatever the source format."""
+"""Datasets in memory, and a builder that validates and clips boxes of any source format."""
 
 import logging
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from beeagent_models.datasets.defects import is_unicode, not_among
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """One image on disk and the boxes drawn on it.
+    """An image file with its ground-truth boxes.
 
     Attributes:
-        path: the image.
-        width: in pixels.
-        height: in pixels.
+        path: image file.
+        width: image width in pixels.
+        height: image height in pixels.
         boxes: float32, shape (n, 4): left, top, right, bottom in pixels, within the image.
         class_ids: int64, shape (n,): indices into the dataset's labels.
     """
@@ -33,12 +33,12 @@ class LabelledImage:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Labelled images that share their labels.
+    """Labelled images with common class names.
 
     Attributes:
-        name: what it is called in reports.
-        images: the images, in the order of their source.
-        labels: the names of the classes.
+        name: name in reports.
+        images: images in the order of the source.
+        labels: class names.
     """
 
     name: str
@@ -49,18 +49,18 @@ class Dataset:
 logger = logging.getLogger(__name__)
 
 _MIN_SIDE = 1.0
-"""Pixels; what is left of a box at the image's edge is left out if a side is shorter than this."""
+"""Minimum side of a clipped box in pixels; smaller ones are left out."""
 
 
 class DatasetBuilder:
-    """Collects labelled images that share their labels, and refuses what does not fit together.
+    """Builds a dataset from validated images.
 
     Args:
-        name: what the dataset is called in reports.
-        labels: the names of the classes, in order.
+        name: name of the dataset in reports.
+        labels: class names in order.
 
     Raises:
-        InputError: there is no label, an empty one, or one of them twice.
+        InputError: there is no label, or a label is empty or duplicate.
     """
 
     def __init__(self, *, name: str, labels: Sequence[str]) -> None:
@@ -75,17 +75,17 @@ class DatasetBuilder:
     def add(
         self, path: Path, *, size: tuple[int, int], boxes: NDArray[np.floating], labels: Sequence[str], where: str
     ) -> None:
-        """Take one image and its boxes; boxes are clipped to the image, and left out if outside of it.
+        """Add an image; its boxes are clipped to it, and left out if outside of it.
 
         Args:
-            path: the image.
-            size: its width and height in pixels.
+            path: image file.
+            size: width and height of the image in pixels.
             boxes: shape (n, 4): left, top, right, bottom in pixels of the upright image.
-            labels: the class name of each box.
-            where: file and line that say so, for errors.
+            labels: class name of each box.
+            where: file and line, for errors.
 
         Raises:
-            InputError: a box is not finite or has no area; a label is not among the dataset's.
+            InputError: a box is not finite or has no area, or a label is not in the dataset.
         """
         inside, kept = self._clip(np.asarray(boxes, np.float64).reshape(-1, 4), size, where)
         for label in labels:
@@ -95,7 +95,7 @@ class DatasetBuilder:
         self._images.append(LabelledImage(path, *size, inside[kept].astype(np.float32), class_ids[kept]))
 
     def build(self) -> Dataset:
-        """Return the dataset; log how many boxes at the edge were changed.
+        """Return the dataset, and log the number of clipped boxes.
 
         Raises:
             InputError: there is no image.
@@ -104,7 +104,7 @@ class DatasetBuilder:
             raise InputError(f"{self._name}: there is no image")
         if self._clipped or self._left_out:
             logger.warning(
-                "%s: boxes clipped to their image: %d; left out because they lie outside of it: %d",
+                "%s: boxes clipped to their image: %d; left out, because outside of it: %d",
                 self._name,
                 self._clipped,
                 self._left_out,
@@ -122,9 +122,9 @@ class DatasetBuilder:
             )
         inside = np.clip(boxes, 0, np.array([*size, *size], np.float64))
         cut = (inside != boxes).any(axis=1)
-        # Only the cut ones: a box that was drawn this small is the author's business.
+        # Applies to clipped boxes only: small boxes may be labelled on purpose.
         remains = ~cut | ((inside[:, 2:] - inside[:, :2]) >= _MIN_SIDE).all(axis=1)
-        # Half a pixel beyond the edge is rounding, and not worth a word.
+        # Up to half a pixel beyond the edge is rounding.
         beyond = (np.abs(inside - boxes) > 0.5).any(axis=1)
         self._clipped += int((beyond & remains).sum())
         self._left_out += int((~remains).sum())
@@ -132,16 +132,16 @@ class DatasetBuilder:
 
 
 def check_labels(name: str, labels: Sequence[str]) -> None:
-    """Refuse ambiguous names of classes.
+    """Refuse ambiguous class names.
 
     Args:
-        name: of the dataset.
-        labels: the names of the classes.
+        name: name of the dataset, for errors.
+        labels: class names.
 
     Raises:
-        InputError: there is no label, an empty one, or one of them twice.
+        InputError: there is no label, or a label is empty or duplicate.
     """
     if not labels or not all(label.strip() and is_unicode(label) for label in labels):
         raise InputError(f"{name}: a dataset needs at least one label, and none may be empty: {list(labels)}")
     if len(set(labels)) != len(labels):
-        raise InputError(f"{name}: a label is given twice: {', '.join(labels)}")
+        raise InputError(f"{name}: the labels have duplicates: {', '.join(labels)}")

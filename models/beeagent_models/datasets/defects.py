@@ -1,4 +1,4 @@
-"""Defects of datasets and the checks of boxes that find some of them."""
+"""Defects of datasets, and checks of class names and boxes."""
 
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ _Result = TypeVar("_Result")
 
 
 class DefectKind(str, Enum):
-    """The kinds of defects, as they are printed."""
+    """Kinds of defects, with their printed names."""
 
     BROKEN_JSON = "broken-json"
     BROKEN_LINE = "broken-line"
@@ -27,12 +27,12 @@ class DefectKind(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """One thing that is wrong.
+    """One defect of a dataset.
 
     Attributes:
-        where: file and line, or what takes a line's place.
-        kind: what kind of defect it is.
-        what: what is wrong, in words.
+        where: file and line, or an equivalent location.
+        kind: kind of the defect.
+        what: description.
     """
 
     where: str
@@ -41,11 +41,11 @@ class Defect:
 
     @classmethod
     def of(cls, where: str, kind: DefectKind, error: InputError) -> "Defect":
-        """Make a defect of an error, which may name the place."""
+        """Create a defect from an error, whose text may begin with the location."""
         return cls(where, kind, str(error).removeprefix(f"{where}: "))
 
     def __str__(self) -> str:
-        # Made printable as errors are: a name in it may be anything.
+        # InputError escapes control characters of names.
         return str(InputError(f"{self.where}: {self.kind.value}: {self.what}"))
 
     def error(self) -> "DefectError":
@@ -54,10 +54,10 @@ class Defect:
 
 
 class DefectError(InputError):
-    """The error of a reader that stops at a defect.
+    """Raised by readers that stop at the first defect.
 
     Args:
-        defect: at which it stops.
+        defect: the defect.
     """
 
     def __init__(self, defect: Defect) -> None:
@@ -66,14 +66,14 @@ class DefectError(InputError):
 
 
 Findings = Generator[Defect, None, _Result]
-"""Yields every defect it finds, and returns what could be understood in spite of them."""
+"""Generator that yields defects and returns the usable result."""
 
 
 def strict(findings: Findings[_Result]) -> _Result:
-    """Return the result of `findings` that yield no defect.
+    """Return the result of `findings`, or raise at the first defect.
 
     Raises:
-        InputError: there is a defect; names the first.
+        InputError: there is a defect.
     """
     try:
         defect = next(findings)
@@ -84,7 +84,7 @@ def strict(findings: Findings[_Result]) -> _Result:
 
 
 def is_unicode(text: str) -> bool:
-    """Return whether a text can be written to a file: JSON has half surrogates, and so have names of files."""
+    """Return True if a text can be encoded: JSON strings and file names may have lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -93,27 +93,27 @@ def is_unicode(text: str) -> bool:
 
 
 def not_among(label: str, labels: Iterable[str]) -> str:
-    """Return what is wrong with a label that is not one of those that there may be."""
+    """Return an error text for a label that is not in `labels`."""
     return f"label '{label}' is not one of {', '.join(labels)}"
 
 
 def class_name_defects(what: str, names: Iterable[tuple[str, int, str]], ids: dict[str, int]) -> Iterator[Defect]:
-    """Check the names of the classes of a dataset.
+    """Check the class names of a dataset.
 
     Args:
-        what: to call a class.
-        names: where each is stated, its id and its name.
-        ids: ids of the names that were checked before; the new ones are added.
+        what: word for a class in the defects.
+        names: location, id and name of each class.
+        ids: ids by name of the classes checked so far; new ones are added.
 
     Yields:
-        Names that are empty or not Unicode, and those that two classes have.
+        Names that are empty, not Unicode or duplicate.
     """
     for where, key, name in names:
         if not name.strip() or not is_unicode(name):
             kind = "a non-Unicode" if name.strip() else "an empty"
             yield Defect(where, DefectKind.LABEL_UNKNOWN, f"{what} {key} has {kind} name")
         elif ids.setdefault(name, key) != key:
-            both = f"{what} {ids[name]} and {what} {key} are both called '{name}'"
+            both = f"{what} {ids[name]} and {what} {key} both have the name '{name}'"
             yield Defect(where, DefectKind.LABEL_UNKNOWN, f"{both}; rename or remove one")
 
 
@@ -121,18 +121,18 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
 BEYOND = 0.5
-"""Pixels by which a box may reach beyond its image: ratios with few digits do."""
+"""Tolerance in pixels for boxes at the edge of the image, for ratios with few digits."""
 
 
 def box_defects(boxes: Sequence[tuple[str, str, Box]], *, size: tuple[int, int] | None) -> Iterator[Defect]:
     """Check the boxes of one image.
 
     Args:
-        boxes: where each is stated (the same place, or one each), its class and itself.
+        boxes: location, label and coordinates of each box.
         size: width and height of the image in pixels; None if unknown.
 
     Yields:
-        Boxes without area, beyond the image, and those that are there twice with the same class.
+        Boxes without area, boxes beyond the image, and duplicates with the same class.
     """
     known: dict[tuple[str, Box], int] = {}
     for number, (where, label, box) in enumerate(boxes, start=1):
@@ -142,14 +142,14 @@ def box_defects(boxes: Sequence[tuple[str, str, Box]], *, size: tuple[int, int] 
             yield Defect(where, DefectKind.BOX_EMPTY, f"{what} has no area")
             continue
         if size is not None and reaches_beyond(box, size):
-            yield Defect(where, DefectKind.BOX_OUTSIDE, f"{what} reaches beyond the image of {size[0]}x{size[1]}")
+            yield Defect(where, DefectKind.BOX_OUTSIDE, f"{what} extends beyond the image of {size[0]}x{size[1]}")
         first = known.setdefault((label, box), number)
         if first != number:
             yield Defect(where, DefectKind.DUPLICATE, f"{what} is the same as box {first}")
 
 
 def reaches_beyond(box: Box, size: tuple[int, int]) -> bool:
-    """Return whether a box reaches beyond its image by more than rounding does.
+    """Return True if a box extends beyond its image by more than the tolerance.
 
     Args:
         box: left, top, right, bottom in pixels.

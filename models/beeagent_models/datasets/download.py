@@ -15,58 +15,60 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from beeagent.backoff import Backoff
 from beeagent.errors import BeeagentError, InputError
+from beeagent.threads import Backoff
 
 from beeagent_models.datasets.atomic_write import make_folder
 
 _HASH_CHUNK = 1 << 20
 
 _MAX_BYTES = 50 * 1024**3
-"""What a dataset may have unpacked; a zip that claims more is a trap or a mistake."""
+"""Maximum size of an unpacked dataset, against zip bombs."""
 
 
 def check_sha256(file: Path, expected: str) -> None:
-    """Refuse a file that is not the one that was meant.
+    """Verify the SHA-256 of a file.
 
     Args:
         file: the file.
         expected: 64 hexadecimal digits.
 
     Raises:
-        InputError: its SHA-256 is another.
+        InputError: the SHA-256 differs.
     """
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(_HASH_CHUNK):
             digest.update(chunk)
     if digest.hexdigest() != expected.lower():
-        raise InputError(f"{file} has the SHA-256 {digest.hexdigest()}, not {expected.lower()}: it is another file")
+        raise InputError(
+            f"{file} has the SHA-256 {digest.hexdigest()}, not {expected.lower()}: it is not the expected file"
+        )
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip into a folder, and check each file against its checksum.
+    """Unpack a zip file and verify the checksums of its files.
 
     Args:
-        archive: the zip.
-        folder: created; the remains of an earlier try are removed first.
+        archive: the zip file.
+        folder: folder to create; leftovers of an earlier attempt are removed.
 
     Raises:
-        InputError: it is no zip or a damaged one, has a file that would land outside of the folder, or the disk
-            cannot take it. The folder is gone then.
+        InputError: the archive is damaged, has paths outside of the folder, or cannot be written to disk. The folder is
+            removed.
     """
     shutil.rmtree(folder, ignore_errors=True)
     done = False
     try:
         with zipfile.ZipFile(archive) as content:
             entries = content.infolist()
-            _refuse_trap(entries, archive)
+            _refuse_unsafe(entries, archive)
             folder.mkdir(parents=True)
             for entry in entries:
                 content.extract(entry, folder)  # checks the CRC while it reads
         done = True
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
-        raise InputError(f"{archive}: is not a zip file, or damaged: {error}") from None
+        raise InputError(f"{archive}: is not a zip file, or is damaged: {error}") from None
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror or error}") from None
     finally:
@@ -74,26 +76,26 @@ def unpack(archive: Path, folder: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _refuse_trap(entries: list[zipfile.ZipInfo], archive: Path) -> None:
+def _refuse_unsafe(entries: list[zipfile.ZipInfo], archive: Path) -> None:
     if sum(entry.file_size for entry in entries) > _MAX_BYTES:
         raise InputError(f"{archive}: would unpack to more than {_MAX_BYTES} bytes")
     for entry in entries:
-        # zipfile would leave out the dots and write a file of another name; better to say that something is wrong.
+        # zipfile would silently write such entries under another name.
         path = PurePosixPath(entry.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(entry.external_attr >> 16):
-            raise InputError(f"{archive}: has an entry that would land outside of its folder: {entry.filename}")
+            raise InputError(f"{archive}: has an entry outside of its folder: {entry.filename}")
 
 
 _CHUNK = 1 << 18
 _TIMEOUT_S = 30.0
 _PART = ".part"
 
-# Of these the server says itself that another try may go well (RFC 9110, section 15; 429 is RFC 6585).
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+# Temporary errors (RFC 9110, section 15; 429 is RFC 6585).
+_TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 _HINTS = {
     401: ": it is not public",
-    403: ": it is not public (any more), or its name is wrong: S3 answers so to both",
+    403: ": it is not public (any more), or does not exist: S3 returns 403 for both",
     404: ": there is nothing at this address (any more)",
     410: ": there is nothing at this address (any more)",
 }
@@ -104,18 +106,18 @@ _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """What the first half of a file came from; the second half must come from the same."""
+    """Version of the remote file that a partial download is of."""
 
     url: str
     validator: str | None
     size: int | None
 
 
-class _CutOffError(Exception):
-    """The transfer ended early; another try may go on."""
+class _InterruptedTransferError(Exception):
+    """The transfer was interrupted and can be resumed."""
 
 
-def download(  # noqa: PLR0913 - each a choice of its own
+def download(  # noqa: PLR0913
     url: str,
     file: Path,
     *,
@@ -124,39 +126,38 @@ def download(  # noqa: PLR0913 - each a choice of its own
     progress: Callable[[int, int | None], None] | None = None,
     size: int | None = None,
 ) -> None:
-    """Fetch a file.
+    """Download a file, with resumption.
 
-    What arrived is kept beside it, in `<file>.part`, with a note of what it came from: the next try, or the next call,
-    asks for the rest only (`Range`), and only if the file on the server is still the same (`If-Range`). A server that
-    has no ranges, or another file by now, sends all of it, and what was kept is dropped.
+    A partial download is kept as `<file>.part`, with its origin in `<file>.part.json`. The next attempt or call
+    requests only the rest (`Range`), if the remote file has not changed (`If-Range`). A server without ranges, or with
+    a changed file, sends the whole file, and the partial download is dropped.
 
     Args:
-        url: an address of http or https.
-        file: where it goes, in one step when all of it is there; its folder exists.
-        tries: maximum number of attempts in a row that receive nothing, 1 or more.
+        url: http or https URL.
+        file: file in an existing folder; it appears when the download is complete.
+        tries: maximum number of consecutive attempts without new data, 1 or more.
         wait: waits for a number of seconds.
-        progress: called with the bytes that are there, and with those of the whole or None.
-        size: of the file in bytes, if it is known.
+        progress: called with the number of bytes received and the total, or None if unknown.
+        size: expected size in bytes; None if unknown.
 
     Raises:
-        InputError: the address is none, there is nothing or nothing for us at it, its size is not what it should be,
-            or the disk cannot take it.
-        BeeagentError: the server could not be reached or kept breaking off. What arrived is kept.
+        InputError: the URL is invalid, missing or not public, the size differs, or the file cannot be written.
+        BeeagentError: the server cannot be reached, or the transfer was interrupted too often. Received data is kept.
     """
     _check_url(url)
     transfer = _Transfer(url, file, progress=progress, expected=size)
     backoff = Backoff(first=1.0, longest=30.0)
-    left, most = tries, transfer.bytes_here()
+    left, received = tries, transfer.bytes_received()
     while (reason := _failure(transfer)) is not None:
-        if transfer.bytes_here() > most:
-            left, most = tries, transfer.bytes_here()
+        if transfer.bytes_received() > received:
+            left, received = tries, transfer.bytes_received()
             backoff.reset()
         else:
             left -= 1
         if not left:
             raise BeeagentError(
-                f"{url} could not be downloaded: {reason}; {transfer.bytes_here()} bytes are kept; the same command "
-                "resumes it"
+                f"{url} could not be downloaded: {reason}; {transfer.bytes_received()} bytes are kept; the same "
+                "command resumes the download"
             )
         wait(backoff.next())
 
@@ -172,10 +173,10 @@ def _check_url(url: str) -> None:
 
 
 def _failure(transfer: "_Transfer") -> str | None:
-    """Try once; gives why it failed, if another try may go well."""
+    """Make one attempt and return the reason of a temporary failure, or None."""
     try:
         transfer.attempt()
-    except (_CutOffError, http.client.HTTPException, OSError) as error:
+    except (_InterruptedTransferError, http.client.HTTPException, OSError) as error:
         return str(getattr(error, "reason", error)) or type(error).__name__
     return None
 
@@ -191,38 +192,38 @@ class _Transfer:
         self._progress = progress
         self._expected = expected
 
-    def bytes_here(self) -> int:
+    def bytes_received(self) -> int:
         return self._part.stat().st_size if self._part.is_file() else 0
 
     def attempt(self) -> None:
-        """Fetch what is missing, once."""
-        origin, start = self._kept()
+        """Request the missing part once."""
+        origin, start = self._partial()
         headers = {"Accept-Encoding": "identity", "User-Agent": "beeagent"}
         if origin is not None and origin.validator is not None:
             headers |= {"Range": f"bytes={start}-", "If-Range": origin.validator}
         request = urllib.request.Request(self._url, headers=headers)  # noqa: S310 - http or https: checked above
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310 - as above
-                self._take(response, origin, start)
+                self._receive(response, origin, start)
         except urllib.error.HTTPError as error:
             with error:
-                self._refused(error, start)
+                self._handle_error(error, start)
 
-    def _kept(self) -> tuple[_Origin | None, int]:
-        """Return the origin and number of the bytes downloaded before; None and 0 if the origin is unknown."""
-        start = self.bytes_here()
+    def _partial(self) -> tuple[_Origin | None, int]:
+        """Return origin and size of the partial download; None and 0 if the origin is unknown."""
+        start = self.bytes_received()
         try:
             origin = _Origin(**json.loads(self._note.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None, 0
         return (origin, start) if start and origin.url == self._url else (None, 0)
 
-    def _take(self, response: Any, origin: _Origin | None, start: int) -> None:  # noqa: ANN401 - urllib's own
+    def _receive(self, response: Any, origin: _Origin | None, start: int) -> None:  # noqa: ANN401 - urllib's own
         if response.status == http.client.PARTIAL_CONTENT:
             match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if origin is None or match is None or int(match[1]) != start:
-                raise self._restart("the server sent another part of the file than was asked for")
-            # Some servers know ranges, but not If-Range.
+                raise self._restart("the server sent another range than requested")
+            # Some servers support Range, but not If-Range.
             if _validator(response.headers) not in {None, origin.validator}:
                 raise self._restart("the file on the server has changed")
             total: int | None = int(match[3])
@@ -235,53 +236,53 @@ class _Transfer:
             raise self._restart("the file on the server has changed")
         self._check_size(total)
         try:
-            # First without what was kept, then the note: never a note beside bytes that are not of its file.
+            # The old data is truncated before the origin is written, so the two always match.
             with self._part.open("ab" if start else "wb") as file:
                 self._note.write_text(json.dumps(asdict(origin)), encoding="utf-8")
-                here = start
+                received = start
                 for chunk in _chunks(response):
                     file.write(chunk)
-                    here += len(chunk)
+                    received += len(chunk)
                     if self._progress is not None:
-                        self._progress(here, total)
+                        self._progress(received, total)
         except OSError as error:
             raise InputError(f"{self._part} cannot be written: {error.strerror or error}") from None
         self._finish(total)
 
-    def _refused(self, error: urllib.error.HTTPError, start: int) -> None:
-        """Deal with an answer that brings no bytes."""
+    def _handle_error(self, error: urllib.error.HTTPError, start: int) -> None:
+        """Handle an HTTP error."""
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             match = _UNSATISFIED.fullmatch(error.headers.get("Content-Range", ""))
             if match is not None and int(match[1]) == start:
-                # The last try broke off after the last byte.
+                # The last attempt was interrupted after the last byte.
                 self._check_size(start)
                 self._finish(start)
                 return
-            raise self._restart("the server has no such part of the file") from None
+            raise self._restart("the server does not have the requested range") from None
         what = f"{self._url} was refused: {error.code} {error.reason}"
-        if error.code in _PASSING:
-            raise _CutOffError(what) from None
+        if error.code in _TEMPORARY:
+            raise _InterruptedTransferError(what) from None
         raise InputError(what + _HINTS.get(error.code, "")) from None
 
     def _check_size(self, total: int | None) -> None:
         if self._expected is not None and total is not None and total != self._expected:
             self._drop()
-            raise InputError(f"{self._url} has {total} bytes, not {self._expected}: it is another file")
+            raise InputError(f"{self._url} has {total} bytes, not {self._expected}: it is not the expected file")
 
     def _finish(self, total: int | None) -> None:
-        here = self.bytes_here()
-        if total is not None and here < total:
-            raise _CutOffError(f"the connection broke off after {here} of {total} bytes")
-        if total is not None and here > total:
-            raise self._restart(f"the server sent {here} bytes and had announced {total}")
-        self._check_size(here)
+        received = self.bytes_received()
+        if total is not None and received < total:
+            raise _InterruptedTransferError(f"the connection was lost after {received} of {total} bytes")
+        if total is not None and received > total:
+            raise self._restart(f"the server sent {received} bytes instead of {total}")
+        self._check_size(received)
         self._part.replace(self._file)
         self._note.unlink(missing_ok=True)
 
-    def _restart(self, reason: str) -> _CutOffError:
-        """Drop what was kept, and return the error with which the next try begins anew."""
+    def _restart(self, reason: str) -> _InterruptedTransferError:
+        """Drop the partial download, and return the error for another attempt."""
         self._drop()
-        return _CutOffError(reason)
+        return _InterruptedTransferError(reason)
 
     def _drop(self) -> None:
         self._part.unlink(missing_ok=True)
@@ -289,19 +290,19 @@ class _Transfer:
 
 
 def _chunks(response: Any) -> Iterator[bytes]:  # noqa: ANN401 - urllib's own
-    """Yield the data received; any failure of the transfer raises `_CutOffError`, unlike errors of the disk."""
+    """Yield the received data; failures of the transfer raise `_InterruptedTransferError`, unlike those of the disk."""
     while True:
         try:
             chunk = response.read(_CHUNK)
         except (OSError, http.client.HTTPException) as error:
-            raise _CutOffError(str(error) or type(error).__name__) from None
+            raise _InterruptedTransferError(str(error) or type(error).__name__) from None
         if not chunk:
             return
         yield chunk
 
 
 def _validator(headers: Any) -> str | None:  # noqa: ANN401 - urllib's own
-    """Return the validator of this version of a file: a strong ETag, or else the date (RFC 9110, section 13.1.5)."""
+    """Return the validator of a file version: a strong ETag, or else the date (RFC 9110, section 13.1.5)."""
     tag = headers.get("ETag")
     if tag and not tag.startswith("W/"):
         return str(tag)
@@ -312,15 +313,15 @@ def _validator(headers: Any) -> str | None:  # noqa: ANN401 - urllib's own
 ARTICLE_URL = "https://tf2-object-detection.s3-eu-west-1.amazonaws.com/data/bees/input/dataset.zip"
 """The 500 photographs of the reference article with their Ground Truth manifest (label attribute `bees-500`), CC0."""
 
-_BEGUN = ".download"
-"""Ending of the folder beside, where a download grows until it is whole."""
+_TEMPORARY_SUFFIX = ".download"
+"""Suffix of the temporary folder of an incomplete download."""
 
 _UNPACKED = "unpacked"
 _DONE = ".downloaded-from"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
-def download_dataset(  # noqa: PLR0913 - each a choice of its own
+def download_dataset(  # noqa: PLR0913
     url: str,
     folder: Path,
     *,
@@ -331,63 +332,64 @@ def download_dataset(  # noqa: PLR0913 - each a choice of its own
     wait: Callable[[float], object],
     progress: Callable[[int, int | None], None] | None = None,
 ) -> list[Path]:
-    """Fetch a zip and unpack it.
+    """Download a zip file and unpack it.
 
-    A call that was cut off goes on where it was; one for what is already there does nothing.
+    An interrupted download is resumed; for a complete one, nothing is done.
 
     Args:
-        url: of the zip.
-        folder: where it is unpacked, in one step; new or empty. Until then it grows in `<folder>.download`.
-        sha256: of the zip, 64 hexadecimal digits, if it is known.
-        size: of the zip in bytes, if it is known.
-        keep: whether the zip stays in the folder.
-        tries: how often to begin without a byte more arriving.
+        url: URL of the zip file.
+        folder: output folder, which must not exist or be empty; it appears when the download is complete. Until then,
+            data is in `<folder>.download`.
+        sha256: SHA-256 of the zip file, 64 hexadecimal digits; None if unknown.
+        size: size of the zip file in bytes; None if unknown.
+        keep: keep the zip file in the folder.
+        tries: maximum number of consecutive attempts without new data.
         wait: waits for a number of seconds.
-        progress: called with the bytes that are there, and with those of the whole or None.
+        progress: called with the number of bytes received and the total, or None if unknown.
 
     Returns:
-        The manifests that are in the folder.
+        The manifests in the folder.
 
     Raises:
-        InputError: a value, the address, the zip or the folder cannot be used. A damaged zip is removed.
-        BeeagentError: the server could not be reached or kept breaking off. What arrived is kept.
+        InputError: a value, the URL, the zip file or the folder cannot be used. A damaged zip file is removed.
+        BeeagentError: the server cannot be reached, or the transfer was interrupted too often. Received data is kept.
     """
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise InputError(f"the SHA-256 is '{sha256}': it must be 64 hexadecimal digits")
     if _is_done(folder, url):
         return sorted(folder.rglob("*.manifest"))
-    begun = folder.absolute().with_name(folder.absolute().name + _BEGUN)
-    make_folder(begun)
-    archive = begun / (PurePosixPath(urlsplit(url).path).name or "dataset.zip")
+    temporary = folder.absolute().with_name(folder.absolute().name + _TEMPORARY_SUFFIX)
+    make_folder(temporary)
+    archive = temporary / (PurePosixPath(urlsplit(url).path).name or "dataset.zip")
     if not archive.is_file():
         download(url, archive, tries=tries, wait=wait, progress=progress, size=size)
     try:
         if sha256 is not None:
             check_sha256(archive, sha256)
-        unpack(archive, begun / _UNPACKED)
+        unpack(archive, temporary / _UNPACKED)
     except InputError:
         archive.unlink()
         raise
     try:
-        (begun / _UNPACKED / _DONE).write_text(url + "\n", encoding="utf-8")
+        (temporary / _UNPACKED / _DONE).write_text(url + "\n", encoding="utf-8")
         if keep:
-            archive.replace(begun / _UNPACKED / archive.name)
-        (begun / _UNPACKED).rename(folder)
+            archive.replace(temporary / _UNPACKED / archive.name)
+        (temporary / _UNPACKED).rename(folder)
     except OSError as error:
-        raise InputError(f"{folder} cannot be made: {error.strerror or error}") from None
-    shutil.rmtree(begun)
+        raise InputError(f"{folder} cannot be created: {error.strerror or error}") from None
+    shutil.rmtree(temporary)
     return sorted(folder.rglob("*.manifest"))
 
 
 def _is_done(folder: Path, url: str) -> bool:
-    """Return whether the download is complete; refuse a folder with other content."""
+    """Return True if the download is complete; refuse a folder with other content."""
     if not folder.exists():
         return False
     if not folder.is_dir():
-        raise InputError(f"{folder} is a file: name a new folder")
+        raise InputError(f"{folder} is a file: give a new folder")
     done = folder / _DONE
     if done.is_file() and done.read_text(encoding="utf-8") == url + "\n":
         return True
     if next(folder.iterdir(), None) is not None:
-        raise InputError(f"{folder} is not empty: name a new folder")
+        raise InputError(f"{folder} is not empty: give a new folder")
     return False

@@ -1,4 +1,4 @@
-"""SageMaker Ground Truth manifests (also what Rekognition Custom Labels reads): one JSON object a line.
+"""Reads and writes SageMaker Ground Truth manifests, also used by Rekognition Custom Labels: one JSON object per line.
 
 Format: https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, "Bounding box job output".
 """
@@ -24,7 +24,7 @@ _NO_LINE = "so it is not a line of a Ground Truth manifest"
 
 
 class ImageSize(BaseModel):
-    """The size of an image in pixels, as a line states it."""
+    """The size of an image in pixels in a manifest line."""
 
     width: int
     height: int
@@ -32,7 +32,7 @@ class ImageSize(BaseModel):
 
 
 class Annotation(BaseModel):
-    """One box in pixels, as a line states it."""
+    """One box in pixels in a manifest line."""
 
     class_id: int
     left: float
@@ -42,22 +42,22 @@ class Annotation(BaseModel):
 
 
 class Metadata(BaseModel):
-    """What a line says about its boxes, as far as it is needed to understand them."""
+    """The metadata of a label attribute that the reader needs."""
 
     class_map: dict[int, str] = Field(alias="class-map")
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestLine:
-    """What one line of a manifest says.
+    """One line of a manifest.
 
     Attributes:
         where: file and line, for errors.
-        source_ref: the image, usually an `s3://` address; empty where a defective line has none.
-        size: width and height in pixels; None where a defective line does not state them.
-        boxes: left, top, right, bottom in pixels, as stated.
-        class_ids: of each box.
-        class_map: names of the classes that this line knows.
+        source_ref: reference of the image, usually an `s3://` URI; empty if missing.
+        size: width and height in pixels; None if missing.
+        boxes: left, top, right, bottom in pixels, not clipped.
+        class_ids: class id of each box.
+        class_map: class names of this line by id.
     """
 
     where: str
@@ -70,13 +70,13 @@ class ManifestLine:
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
-    """Where the labels of a manifest come from.
+    """Label attribute of a manifest and its metadata.
 
     Attributes:
-        attribute: the label attribute, such as `bees`.
-        job_name: what made the labels.
-        created_at: when.
-        human: whether a person drew the boxes.
+        attribute: name of the label attribute, such as `bees`.
+        job_name: name of the labelling job.
+        created_at: creation date of the labels.
+        human: True if a person drew the boxes.
     """
 
     attribute: str
@@ -86,7 +86,7 @@ class Labelling:
 
 
 def manifest_lines(manifest: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the lines of a manifest, each with its location, without blank lines and byte order marks.
+    """Yield location and content of the lines of a manifest, without blank lines and byte order marks.
 
     Raises:
         InputError: the file cannot be read.
@@ -94,7 +94,7 @@ def manifest_lines(manifest: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with manifest.open("rb") as file:
             for number, text in enumerate(file, start=1):
-                # Of manifests that were put together, any line may begin with a byte order mark.
+                # In concatenated manifests, any line may begin with a byte order mark.
                 content = text.removeprefix(codecs.BOM_UTF8)
                 if content.strip():
                     yield f"{manifest}:{number}", content
@@ -103,20 +103,20 @@ def manifest_lines(manifest: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def parse_row(text: str | bytes, *, where: str) -> dict[str, Any]:
-    """Take apart one line of a manifest, and leave its label attributes as they are.
+    """Parse one line of a manifest without its label attributes.
 
     Args:
         text: the line.
         where: file and line, for errors.
 
     Raises:
-        InputError: the line is no JSON object with a `source-ref`.
+        InputError: the line is not a JSON object with a `source-ref`.
     """
     return strict(read_row(text, where=where)) or {}
 
 
 def parse_line(text: str | bytes, *, where: str, attribute: str | None = None) -> ManifestLine:
-    """Understand one line of a manifest.
+    """Parse one line of a manifest with a label attribute.
 
     Args:
         text: the line.
@@ -124,13 +124,13 @@ def parse_line(text: str | bytes, *, where: str, attribute: str | None = None) -
         attribute: the label attribute; by default the only one of type `groundtruth/object-detection`.
 
     Raises:
-        InputError: the line is not JSON, lacks something, or has a box of a class not in its class map.
+        InputError: the line is not JSON, lacks a value, or has a class id that is not in its class map.
     """
     return strict(read_line(text, where=where, attribute=attribute))
 
 
 def read_row(text: str | bytes, *, where: str) -> Findings[dict[str, Any] | None]:
-    """Find the defects of one line of a manifest, its label attributes left aside; arguments as of `parse_row`."""
+    """Parse a line as `parse_row`, but yield its defects."""
     try:
         row = json.loads(text)
     except UnicodeDecodeError:
@@ -148,7 +148,7 @@ def read_row(text: str | bytes, *, where: str) -> Findings[dict[str, Any] | None
 
 
 def read_line(text: str | bytes, *, where: str, attribute: str | None = None) -> Findings[ManifestLine]:
-    """Find the defects of one line of a manifest, and what can be understood of it; arguments as of `parse_line`."""
+    """Parse a line as `parse_line`, but yield its defects and return the usable values."""
     row = (yield from read_row(text, where=where)) or {}
     reference = row.get("source-ref")
     line = ManifestLine(where, reference if isinstance(reference, str) else "", None, (), (), {})
@@ -170,12 +170,12 @@ def read_line(text: str | bytes, *, where: str, attribute: str | None = None) ->
         class_map = Metadata.model_validate(row.get(key)).class_map
     except ValidationError as error:
         yield from _broken(where, key, error)
-    found = yield from _read_boxes(content.get("annotations"), f"{attribute}.annotations", where, class_map)
+    annotations = yield from _read_boxes(content.get("annotations"), f"{attribute}.annotations", where, class_map)
     return replace(
         line,
         size=size,
-        boxes=tuple((a.left, a.top, a.left + a.width, a.top + a.height) for a in found),
-        class_ids=tuple(a.class_id for a in found),
+        boxes=tuple((a.left, a.top, a.left + a.width, a.top + a.height) for a in annotations),
+        class_ids=tuple(a.class_id for a in annotations),
         class_map=class_map or {},
     )
 
@@ -191,7 +191,7 @@ def _read_size(content: dict[str, Any], key: str, where: str) -> Findings[tuple[
         yield from _broken(where, key, error)
         return None
     if size.width < 1 or size.height < 1:
-        yield Defect(where, DefectKind.SIZE_WRONG, f"the image is stated to be {size.width}x{size.height}")
+        yield Defect(where, DefectKind.SIZE_WRONG, f"the size of the image is {size.width}x{size.height}")
         return None
     return size.width, size.height
 
@@ -221,13 +221,13 @@ def _broken(where: str, key: str, error: ValidationError) -> Findings[None]:
 
 
 def manifest_line(image: LabelledImage, *, source_ref: str, labels: Sequence[str], labelling: Labelling) -> str:
-    """Write one line of a manifest, without the line's end. Boxes are rounded to whole pixels, as the form has it.
+    """Return one line of a manifest without a line break; boxes are rounded to whole pixels.
 
     Args:
-        image: the image and its boxes.
-        source_ref: the image's address: `s3://…`, or a path relative to the manifest.
-        labels: the names of the classes.
-        labelling: what the line says about its origin.
+        image: image with its boxes.
+        source_ref: reference of the image: `s3://…`, or a path relative to the manifest.
+        labels: class names.
+        labelling: label attribute with its metadata.
     """
     annotations = []
     for class_id, edges in zip(image.class_ids, image.boxes, strict=True):
@@ -256,55 +256,55 @@ def manifest_line(image: LabelledImage, *, source_ref: str, labels: Sequence[str
 
 
 def only_attribute(row: Mapping[str, object], where: str) -> str:
-    """Find the label attribute of a line that has one of type `groundtruth/object-detection`.
+    """Return the only label attribute of type `groundtruth/object-detection` of a line.
 
     Raises:
-        InputError: it has none, or several.
+        InputError: the line has none, or several.
     """
     suffix = "-metadata"
-    found = [
+    attributes = [
         key.removesuffix(suffix)
         for key, value in row.items()
         if key.endswith(suffix) and isinstance(value, dict) and value.get("type") == _TYPE
     ]
-    if not found:
+    if not attributes:
         raise InputError(f"{where}: has no label attribute of type {_TYPE}; label the image or remove the line")
-    if len(found) > 1:
+    if len(attributes) > 1:
         raise InputError(
-            f"{where}: has several label attributes ({', '.join(found)}); choose one with --attribute, or write a "
+            f"{where}: has several label attributes ({', '.join(attributes)}); choose one with --attribute, or write a "
             "manifest that has only one: beeagent dataset convert --attribute"
         )
-    return found[0]
+    return attributes[0]
 
 
 class ClassMaps:
-    """Joins the class maps of lines: each line need only know the classes it uses."""
+    """Merges the class maps of lines; a line may contain only the classes it uses."""
 
     def __init__(self) -> None:
         self._names: dict[int, tuple[str, str]] = {}
-        """Of each class id, its name and the line that gave it first."""
+        """Name and first line of each class id."""
         self._ids: dict[str, int] = {}
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names so far, in the order of their ids."""
+        """Class names so far, in the order of their ids."""
         return tuple(self._names[class_id][0] for class_id in sorted(self._names))
 
     def join(self, line: ManifestLine) -> Findings[None]:
-        """Take in the class map of a line; yield each name that contradicts the earlier ones."""
+        """Add the class map of a line, and yield conflicts with earlier lines."""
         for class_id, name in line.class_map.items():
-            first, at = self._names.get(class_id, (None, ""))
+            first, location = self._names.get(class_id, (None, ""))
             if first is None:
                 self._names[class_id] = (name, line.where)
                 yield from class_name_defects("class_id", [(line.where, class_id, name)], self._ids)
             elif first != name:
-                what = f"class_id {class_id} is '{name}' here and '{first}' at {at}"
+                what = f"class_id {class_id} is '{name}' here and '{first}' at {location}"
                 yield Defect(line.where, DefectKind.LABEL_UNKNOWN, what)
 
     def refuse_none(self, manifest: Path) -> Findings[None]:
-        """Yield a defect if no line named a class."""
+        """Yield a defect if there is no class name."""
         if not self._names:
-            what = f"no line has a class-map that names a class; name the labels: {manifest}=bee"
+            what = f"no line has a class-map with a class; give the labels: {manifest}=bee"
             yield Defect(str(manifest), DefectKind.LABEL_UNKNOWN, what)
 
 
@@ -312,10 +312,10 @@ class GroundTruthReader(Reader):
     """Reads a Ground Truth manifest.
 
     Args:
-        manifest: the file; it is gone through once more for its classes, when they are asked for.
-        labels: the classes, in order; by default those of the manifest, in the order of their ids.
+        manifest: the file; `labels` reads it once more.
+        labels: class names in order; by default those of the manifest in the order of their ids.
         attribute: the label attribute; by default the only one of type `groundtruth/object-detection`.
-        allowed: the only classes that a line may name, even without a box; None for any.
+        allowed: allowed class names, including classes without a box; None for any.
     """
 
     def __init__(
@@ -344,18 +344,18 @@ class GroundTruthReader(Reader):
         for findings in self._lines():
             empty = False
             line = yield from findings
-            if self._given is None:
+            if self._explicit_labels is None:
                 yield from classes.join(line)
             for name in line.class_map.values():
                 yield from self._refuse_unlisted(line.where, name)
             yield line_record(line)
         if empty:
-            raise InputError(f"{self._manifest}: it has no line")
-        if self._given is None:
+            raise InputError(f"{self._manifest}: the manifest is empty")
+        if self._explicit_labels is None:
             yield from classes.refuse_none(self._manifest)
 
     def find(self, record: ImageRecord) -> Path:
-        """Find the file of an image beside the manifest."""
+        """Find the file of an image in or below the manifest's folder."""
         return find_image_file(record.reference, beside=self._manifest.parent, where=record.where)
 
     def _lines(self) -> Iterator[Findings[ManifestLine]]:
@@ -364,7 +364,7 @@ class GroundTruthReader(Reader):
 
 
 def line_record(line: ManifestLine) -> ImageRecord:
-    """Return what a line states of its image."""
+    """Convert a manifest line to a record."""
     path = reference_path(line.source_ref)
     return ImageRecord(
         where=line.where,
@@ -372,6 +372,6 @@ def line_record(line: ManifestLine) -> ImageRecord:
         name=name_within(path.lstrip("/") if is_s3(line.source_ref) else path),
         size=line.size,
         boxes=line.boxes,
-        # A class without a name is a defect of the line; its boxes keep the id as their class.
+        # For a class id without a name, which is a defect of the line, the id is the label.
         labels=tuple(line.class_map.get(class_id, str(class_id)) for class_id in line.class_ids),
     )

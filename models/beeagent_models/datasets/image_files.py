@@ -1,4 +1,4 @@
-"""The image files of a dataset: how manifests refer to them, finding them, and decoding them as the agent does."""
+"""Image files of datasets: references, lookup and decoding."""
 
 import contextlib
 import re
@@ -19,11 +19,11 @@ from beeagent_models.datasets.sqlite_index import FirstSeen
 
 @dataclass(frozen=True, slots=True)
 class FoundImage:
-    """An image of a dataset with its file.
+    """An image record with its file.
 
     Attributes:
-        image: with the size that the file has and boxes in pixels; as stated where the file cannot be decoded.
-        path: the file; None where there is none.
+        record: record with the actual size and boxes in pixels; unchanged if the file cannot be decoded.
+        path: image file; None if missing.
     """
 
     record: ImageRecord
@@ -33,22 +33,22 @@ class FoundImage:
         """Add an image without a defect to a dataset."""
         record = self.record
         if self.path is None:
-            raise ValueError(f"{record.where}: an image without a defect has a file")
+            raise ValueError(f"{record.where}: the image has no file")
         boxes = np.array(record.boxes, np.float64)
         builder.add(self.path, size=record.known_size, boxes=boxes, labels=record.labels, where=record.where)
 
 
 def decode_image(path: Path) -> NDArray[np.uint8]:
-    """Decode an image file as the agent does: upright, and only if it is whole and of a format that the agent reads.
+    """Decode an image file like the agent: upright, complete, and in a supported format.
 
     Returns:
         uint8, shape (height, width, 3), BGR.
 
     Raises:
-        InputError: the file is missing or cannot be decoded; names it.
+        InputError: the file is missing or cannot be decoded.
     """
     silence_opencv()
-    if path.exists() and not path.is_file():  # to read a pipe would never end
+    if path.exists() and not path.is_file():  # reading a pipe could block forever
         raise InputError(f"{path}: is not a regular file")
     try:
         return read_image(path)
@@ -63,12 +63,12 @@ def load_image(image: LabelledImage) -> NDArray[np.uint8]:
         uint8, shape (height, width, 3), BGR.
 
     Raises:
-        InputError: it cannot be decoded, or no longer has the size that the dataset says; names the file.
+        InputError: the image cannot be decoded, or its size has changed since the dataset was read.
     """
     pixels = decode_image(image.path)
     if pixels.shape[:2] != (image.height, image.width):
         raise InputError(
-            f"{image.path}: is {pixels.shape[1]}x{pixels.shape[0]}, not {image.width}x{image.height} as before"
+            f"{image.path}: is {pixels.shape[1]}x{pixels.shape[0]}, not {image.width}x{image.height} as in the dataset"
         )
     return pixels
 
@@ -77,12 +77,12 @@ def find_image(record: ImageRecord, find: Callable[[ImageRecord], Path], seen: F
     """Find and decode the file of an image.
 
     Args:
-        record: as its source states it.
+        record: record from a reader.
         find: finds the file of an image, or raises InputError.
-        seen: the files and references of the dataset's earlier images.
+        seen: files and references of earlier images.
 
     Yields:
-        A missing or defective file, one that an earlier image uses, and a size other than stated.
+        Missing, defective and duplicate files, and wrong sizes.
     """
     where = record.where
     repeated = yield from repeated_reference(record, seen)
@@ -91,9 +91,9 @@ def find_image(record: ImageRecord, find: Callable[[ImageRecord], Path], seen: F
     except InputError as error:
         yield Defect.of(where, DefectKind.MISSING_IMAGE, error)
         return FoundImage(record, None)
-    other = seen.at(f"file {path.resolve()}", where)
-    if other is not None and not repeated:
-        what = f"{record.reference} is the image {path}, listed before, at {other}; remove one"
+    first = seen.at(f"file {path.resolve()}", where)
+    if first is not None and not repeated:
+        what = f"{record.reference} is the image {path}, which is already listed at {first}; remove one"
         yield Defect(where, DefectKind.DUPLICATE, what)
     try:
         height, width = decode_image(path).shape[:2]
@@ -101,27 +101,27 @@ def find_image(record: ImageRecord, find: Callable[[ImageRecord], Path], seen: F
         yield Defect.of(where, DefectKind.BAD_IMAGE, error)
         return FoundImage(record, path)
     if record.size is not None and record.size != (width, height):
-        stated = f"{record.size[0]}x{record.size[1]}"
-        what = f"the image {path} is {width}x{height}, not {stated} as stated"
+        expected = f"{record.size[0]}x{record.size[1]}"
+        what = f"the image {path} is {width}x{height}, not {expected} as in the dataset"
         yield Defect(where, DefectKind.SIZE_WRONG, what)
         return FoundImage(record, path)
     return FoundImage(record.sized((width, height)), path)
 
 
 def repeated_reference(record: ImageRecord, seen: FirstSeen) -> Findings[bool]:
-    """Find out whether an earlier image has the same reference; needs no file.
+    """Return True if an earlier image has the same reference; needs no file.
 
     Args:
-        record: as its source states it; one without a reference is none that could be repeated.
-        seen: the references of the dataset's earlier images.
+        record: record from a reader.
+        seen: references of earlier images.
 
     Yields:
-        A defect if there is one.
+        A defect for a duplicate.
     """
     before = seen.at(f"reference {record.reference}", record.where) if record.reference else None
     if before is None:
         return False
-    what = f"the image {record.reference} was listed before, at {before}; remove one"
+    what = f"the image {record.reference} is already listed at {before}; remove one"
     yield Defect(record.where, DefectKind.DUPLICATE, what)
     return True
 
@@ -132,18 +132,18 @@ _SCHEME = "s3://"
 _BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 
 _MAX_KEY_BYTES = 1024
-"""Bytes of UTF-8 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)."""
+"""Maximum length of a key in UTF-8 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)."""
 
 
 def is_s3(reference: str) -> bool:
-    """Return whether a reference is an address in S3."""
+    """Return True if a reference is an S3 URI."""
     return reference.startswith(_SCHEME)
 
 
 def reference_path(reference: str) -> str:
-    """Return the key of an address in S3, or the path that the reference is.
+    """Return the key of an S3 URI, or the reference itself if it is a path.
 
-    Nothing in a key is special: `#`, `?` and `%` belong to the name.
+    Keys have no special characters: `#`, `?` and `%` are part of the name.
     """
     return reference[len(_SCHEME) :].partition("/")[2] if is_s3(reference) else reference
 
@@ -152,16 +152,16 @@ def first_image_file(candidates: Iterable[Path], reference: str, *, where: str) 
     """Return the first of the candidates that exists.
 
     Args:
-        candidates: where the image may be.
-        reference: how the dataset names it.
+        candidates: possible paths of the image.
+        reference: reference of the image in the dataset, for errors.
         where: file and line, for errors.
 
     Raises:
-        InputError: there is none.
+        InputError: none of them exists.
     """
     searched = list(dict.fromkeys(candidates))
     for path in searched:
-        # Not for a name that no file can have, or in a folder that cannot be read.
+        # Raised for invalid names and unreadable folders.
         with contextlib.suppress(OSError, ValueError):
             if path.is_file():
                 return path
@@ -169,10 +169,10 @@ def first_image_file(candidates: Iterable[Path], reference: str, *, where: str) 
 
 
 def find_image_file(source_ref: str, *, beside: Path, where: str) -> Path:
-    """Find the local copy of the image that a manifest names: a path relative to the manifest, or a key in a bucket.
+    """Find the local file of a manifest's image reference, a relative path or an S3 URI.
 
     Raises:
-        InputError: there is none.
+        InputError: the file does not exist.
     """
     path = reference_path(source_ref)
     if Path(path).is_absolute() and not is_s3(source_ref):
@@ -182,18 +182,18 @@ def find_image_file(source_ref: str, *, beside: Path, where: str) -> Path:
         candidates = [beside.joinpath(*parts[start:]) for start in range(len(parts))]
         candidates += [beside / "images" / part for part in parts[-1:]]
         if not is_s3(source_ref):
-            # A path is believed as it stands, `..` included; a key in a bucket cannot lead out of the folder.
+            # A path may contain `..`; an S3 key must not lead out of the folder.
             candidates = [beside / path, *candidates]
     return first_image_file(candidates, source_ref, where=where)
 
 
 def s3_reference(*, bucket: str, prefix: str, name: str) -> str:
-    """Put an address together.
+    """Return the S3 URI of an image.
 
     Args:
-        bucket: checked with `check_bucket` before.
-        prefix: what the key begins with; slashes at its ends make no difference. May be empty.
-        name: the rest of the key.
+        bucket: valid bucket name, see `check_bucket`.
+        prefix: prefix of the key, may be empty; leading and trailing slashes are ignored.
+        name: rest of the key.
 
     Raises:
         InputError: the key is longer than S3 allows.
@@ -205,12 +205,10 @@ def s3_reference(*, bucket: str, prefix: str, name: str) -> str:
 
 
 def check_bucket(bucket: str) -> None:
-    """Refuse what S3 refuses as a bucket's name.
+    """Refuse an invalid bucket name.
 
     Raises:
-        InputError: it is none.
+        InputError: S3 does not allow the name.
     """
     if not _BUCKET.fullmatch(bucket):
-        raise InputError(
-            f"the bucket is '{bucket}': a name has 3 to 63 of a-z, 0-9, dots and dashes, and no s3:// before it"
-        )
+        raise InputError(f"the bucket is '{bucket}': give 3 to 63 of a-z, 0-9, dots and dashes, without s3://")

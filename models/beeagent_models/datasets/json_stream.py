@@ -1,4 +1,4 @@
-"""Reads one large JSON object piece by piece, so that a file of any length needs flat memory."""
+"""Streaming reader for a large JSON object, with constant memory."""
 
 import json
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ _BLANKS = " \t\r\n"
 _IN_NUMBERS = ("", *"+-.eE0123456789")
 
 Member = tuple[str, int | None, object]
-"""The key, the place in its list (None where the value is no list), and the value."""
+"""Key, index in its list (None if the value is not a list), and value."""
 
 
 class BrokenJsonError(InputError):
-    """A file is not JSON, or breaks off."""
+    """The file is not JSON, or truncated."""
 
 
 def members(file: Path) -> Iterator[Member]:
-    """Yield the members of the object in a file; those that are lists, entry by entry.
+    """Yield the members of the object in a file; lists are yielded entry by entry.
 
-    An empty list is yielded as one member with the value `[]` and no place.
+    An empty list is one member with the value `[]` and no index.
 
     Args:
         file: JSON in UTF-8.
 
     Raises:
-        BrokenJsonError: the file is no JSON object; says where.
+        BrokenJsonError: the file is not a JSON object.
         InputError: the file cannot be read.
     """
     try:
@@ -51,7 +51,7 @@ class _Reader:
         self._position = 0
         self._ended = False
         self._passed = 0
-        """Characters that are no longer in the text."""
+        """Number of characters dropped from the text."""
 
     def members(self) -> Iterator[Member]:
         self._expect("{")
@@ -72,7 +72,7 @@ class _Reader:
             raise self._error("unexpected content after the end")
 
     def _items(self, end: str) -> Iterator[None]:
-        """Yield before each item of an object or a list, up to the sign that ends it."""
+        """Yield before each item of an object or a list, up to its closing character."""
         if self._accept(end):
             return
         yield
@@ -89,7 +89,7 @@ class _Reader:
                 if not self._more():
                     raise self._error(error.msg) from None
                 continue
-            # Of a number near the end of the text, only a part may be here: of 1.5 the 1, with or without the point.
+            # A number at the end of the text may be incomplete, such as the 1 of 1.5.
             if self._text[end : end + 1] not in _IN_NUMBERS or not self._more():
                 self._position = end
                 return value
@@ -104,7 +104,7 @@ class _Reader:
             raise self._error(f"expected '{sign}'")
 
     def _next(self) -> str:
-        """Return the next character that is not blank; empty at the end."""
+        """Return the next character that is not white space; empty at the end."""
         while True:
             while (sign := self._text[self._position : self._position + 1]) and sign in _BLANKS:
                 self._position += 1
@@ -112,7 +112,7 @@ class _Reader:
                 return sign
 
     def _more(self) -> bool:
-        """Read on; what was used is dropped. As much again as is there, so that a long value is not read too often."""
+        """Read a chunk and drop parsed text. Chunks grow with the unparsed text, so long values need few parses."""
         if self._ended:
             return False
         kept = self._text[self._position :]

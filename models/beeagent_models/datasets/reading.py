@@ -1,4 +1,4 @@
-"""Reads and checks a dataset in any format: a Ground Truth manifest, a COCO file or a YOLO folder."""
+"""Reads and checks datasets of any format: Ground Truth manifest, COCO file or YOLO folder."""
 
 import json
 import logging
@@ -34,14 +34,14 @@ def open_dataset(
     Args:
         path: a Ground Truth manifest, a folder with one, a COCO JSON file, a YOLO folder, one split of it, or its
             `data.yaml`.
-        labels: the classes, in order; a YOLO folder without `data.yaml` needs them.
-        attribute: the label attribute of a manifest that has several.
-        allowed: the only classes that may be named, even without a box; None for any.
+        labels: class names in order; required for a YOLO folder without `data.yaml`.
+        attribute: label attribute to read from a manifest that has several.
+        allowed: allowed class names, including classes without a box; None for any.
 
     Raises:
         InputError: there is no dataset, or its classes are ambiguous.
     """
-    form, path = recognise_format(path)
+    form, path = detect_format(path)
     if form is DatasetFormat.GROUND_TRUTH:
         return GroundTruthReader(path, labels=labels, attribute=attribute, allowed=allowed)
     if form is DatasetFormat.COCO:
@@ -49,17 +49,17 @@ def open_dataset(
     return YoloReader(path, labels=labels, allowed=allowed)
 
 
-def recognise_format(path: Path) -> tuple[DatasetFormat, Path]:
+def detect_format(path: Path) -> tuple[DatasetFormat, Path]:
     """Detect the format of a dataset and its main file or folder.
 
     Args:
-        path: as for `open_source`.
+        path: path of a dataset as for `open_dataset`.
 
     Returns:
         The format, and the manifest, the COCO file, the YOLO folder or its YAML file.
 
     Raises:
-        InputError: there is nothing, or nothing that is a dataset.
+        InputError: the path does not exist, or is not a dataset.
     """
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
@@ -75,15 +75,19 @@ def recognise_format(path: Path) -> tuple[DatasetFormat, Path]:
 
 
 def _only_manifest(folder: Path) -> Path:
-    found = sorted(path for path in folder.iterdir() if path.suffix == ".manifest")
-    if len(found) == 1:
-        return found[0]
-    what = f"has {len(found)} manifests; name one" if found else "has no manifest, no images/ and labels/, no data.yaml"
+    manifests = sorted(path for path in folder.iterdir() if path.suffix == ".manifest")
+    if len(manifests) == 1:
+        return manifests[0]
+    what = (
+        f"has {len(manifests)} manifests; give one"
+        if manifests
+        else "has no manifest, no images/ and labels/, no data.yaml"
+    )
     raise InputError(f"{folder}: {what}")
 
 
 def _is_manifest(path: Path) -> bool:
-    """Return whether a file is a manifest, not a COCO file: by its suffix, or else by its first line."""
+    """Return True for a manifest and False for a COCO file, by suffix or first line."""
     if path.suffix in _MANIFEST_SUFFIXES:
         return True
     try:
@@ -109,23 +113,22 @@ def read_dataset(
     Args:
         path: a Ground Truth manifest, a folder with one, a COCO JSON file, a YOLO folder, one split of it, or
             its `data.yaml`.
-        name: what to call it in reports; by default the folder's or file's name.
-        labels: the classes, in order. A YOLO folder without `data.yaml` needs them; elsewhere they fix the
-            order, and a class that is not among them is refused.
-        label_attribute: of a Ground Truth manifest that has several.
+        name: name in reports; by default that of the folder.
+        labels: class names in order; other classes are refused. Required for a YOLO folder without `data.yaml`.
+        label_attribute: label attribute to read from a Ground Truth manifest that has several.
 
     Returns:
-        The dataset. Boxes are within their images; no box is without area.
+        The dataset. Boxes are clipped to their images and have an area.
 
     Raises:
-        InputError: what is there cannot be used; names file, line and defect.
+        InputError: the dataset is defective; the error names file, line and defect.
     """
     source = open_dataset(path, labels=labels, attribute=label_attribute)
-    name = name or _name(recognise_format(path)[1])
+    name = name or _name(detect_format(path)[1])
     builder = DatasetBuilder(name=name, labels=source.labels)
     with first_seen() as seen:
-        for stated in source.records():
-            found = strict(find_image(stated, source.find, seen))
+        for entry in source.records():
+            found = strict(find_image(entry, source.find, seen))
             record = found.record
             for defect in record_box_defects(record):
                 if defect.kind is DefectKind.BOX_EMPTY:
@@ -137,28 +140,28 @@ def read_dataset(
 
 
 def parse_source(text: str) -> tuple[Path, tuple[str, ...] | None]:
-    """Take apart how a dataset is named on the command line: `PATH` or `PATH=label,label`.
+    """Parse a dataset argument: `PATH` or `PATH=label,label`.
 
     Raises:
-        InputError: nothing is before the `=`, or a label is empty.
+        InputError: the path or a label is empty.
     """
     if "=" not in text or Path(text).exists():
         return Path(text), None
     path, _, listed = text.rpartition("=")
     labels = tuple(label.strip() for label in listed.split(","))
     if not path or not all(labels):
-        raise InputError(f"'{text}' does not name a dataset; write PATH or PATH=label,label")
+        raise InputError(f"'{text}' is not a dataset; give PATH or PATH=label,label")
     return Path(path), labels
 
 
 def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
-    """Join datasets into one; classes of the same name become one, in the order in which they first appear.
+    """Merge datasets; classes are merged by name, in the order of their first appearance.
 
     Raises:
-        ValueError: there is nothing to join.
+        ValueError: there is no dataset.
     """
     if not datasets:
-        raise ValueError("there is no dataset to join")
+        raise ValueError("there is no dataset to merge")
     labels = tuple(dict.fromkeys(label for dataset in datasets for label in dataset.labels))
     images: list[LabelledImage] = []
     for dataset in datasets:
@@ -168,26 +171,26 @@ def merge_datasets(datasets: Sequence[Dataset]) -> Dataset:
 
 
 def _name(path: Path) -> str:
-    # `output.manifest` and `data.json` say nothing; the folder they lie in does.
+    # Names such as `output.manifest` and `data.json` are not distinctive.
     return path.absolute().name if path.is_dir() else path.absolute().parent.name
 
 
 def check_dataset(
     data: str, *, labels: str | None = None, attribute: str | None = None, images: bool = True
 ) -> Iterator[Defect]:
-    """Find every defect, in flat memory: whatever a reader of the dataset refuses, and boxes that are doubtful.
+    """Find all defects with constant memory: everything that a reader refuses, and suspicious boxes.
 
     Args:
-        data: how the dataset is named on the command line: PATH, or PATH=label,label.
-        labels: the classes that may occur, with commas between them; None for any.
-        attribute: of a Ground Truth manifest, the label attribute.
-        images: whether to find and decode the images. A YOLO folder has no sizes without.
+        data: dataset argument: PATH, or PATH=label,label.
+        labels: allowed class names, separated by commas; None for any.
+        attribute: label attribute of a Ground Truth manifest.
+        images: also find and decode the images; without, the image sizes of a YOLO folder are unknown.
 
     Yields:
-        The defects, in the order of the files and lines.
+        The defects, in the order of files and lines.
 
     Raises:
-        InputError: there is nothing that could be checked.
+        InputError: there is no dataset.
     """
     path, named = parse_source(data)
     allowed = named if labels is None else tuple(label.strip() for label in labels.split(","))

@@ -1,7 +1,7 @@
-"""Labelled images one by one, as their source states them, so that a dataset of any length needs little memory.
+"""Streaming access to datasets: records of single images, and the base class of the readers.
 
-`Dataset` is for training and measuring: all in memory, clipped and checked. Records are for checking, converting and
-drawing.
+Records are for checking, converting and drawing with constant memory. `Dataset` is for training and evaluation: in
+memory, clipped and validated.
 """
 
 from abc import ABC, abstractmethod
@@ -14,23 +14,23 @@ from beeagent.errors import InputError
 from beeagent_models.datasets.dataset import check_labels
 from beeagent_models.datasets.defects import Box, Defect, DefectKind, box_defects, not_among
 
-_WHOLE = 1e-6
-"""Pixels; what is nearer than this to a whole pixel was one before it was made a ratio of 12 digits."""
+_ROUNDING_TOLERANCE = 1e-6
+"""Pixels; nearer values were whole pixels before they became ratios of 12 digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """What a source says of one image.
+    """One image of a dataset, as in the source.
 
     Attributes:
         where: file and line, for errors.
-        reference: how the source names it.
-        name: its path within the set, such as `ramp/0007.jpg`, without a folder `images` around all.
-        size: width and height in pixels; None where the source does not state them.
-        boxes: left, top, right, bottom as stated, neither clipped nor rounded: in pixels, or ratios of the image.
-        labels: the class name of each box.
-        places: file and line of each box, for errors; empty where they have no line of their own.
-        in_ratios: whether the boxes are in ratios.
+        reference: reference of the image in the source.
+        name: path within the dataset, such as `ramp/0007.jpg`, without a top folder `images`.
+        size: width and height in pixels; None if the format does not contain them.
+        boxes: left, top, right, bottom, neither clipped nor rounded, in pixels or ratios of the image.
+        labels: class name of each box.
+        places: file and line of each box, for errors; empty if boxes have no lines of their own.
+        in_ratios: True if the boxes are ratios.
     """
 
     where: str
@@ -49,17 +49,17 @@ class ImageRecord:
 
     @property
     def known_size(self) -> tuple[int, int]:
-        """The size, of an image that has one by now.
+        """The size, which must be known.
 
         Raises:
-            ValueError: it has none.
+            ValueError: the size is unknown.
         """
         if self.size is None:
             raise ValueError(f"{self.where}: the size of the image is not known")
         return self.size
 
     def sized(self, size: tuple[int, int]) -> "ImageRecord":
-        """Return the image with this width and height, and its boxes in pixels."""
+        """Return the record with this size and boxes in pixels."""
         boxes = tuple(_in_pixels(box, size) for box in self.boxes) if self.in_ratios else self.boxes
         return replace(self, size=size, boxes=boxes, in_ratios=False)
 
@@ -69,23 +69,23 @@ class Reader(ABC):
 
     Args:
         where: the dataset, for errors.
-        labels: the classes, in order; None for those of the dataset.
-        allowed: the only names that a class may have, even without a box; None for any.
+        labels: class names in order; None for those of the dataset.
+        allowed: allowed class names, including classes without a box; None for any.
 
     Attributes:
-        left_out: what the dataset has that an `ImageRecord` cannot hold, in words, and how often.
+        left_out: descriptions of content that was left out, with their counts.
     """
 
     def __init__(self, where: str, *, labels: tuple[str, ...] | None, allowed: tuple[str, ...] | None) -> None:
         self.left_out: dict[str, int] = {}
-        self._given = self._labels = labels
+        self._explicit_labels = self._labels = labels
         self._allowed = allowed
         if labels is not None:
             check_labels(where, labels)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the classes, in order, including those without a box.
+        """Class names in order, including those without a box.
 
         Raises:
             InputError: the dataset is defective, or its classes are ambiguous.
@@ -96,13 +96,13 @@ class Reader(ABC):
 
     @abstractmethod
     def _read_labels(self) -> tuple[str, ...]:
-        """Return the classes of a dataset for which none were given."""
+        """Return the class names in the dataset."""
 
     @abstractmethod
     def entries(self) -> Iterator[ImageRecord | Defect]:
-        """Read the dataset once, and yield each image and each defect of the dataset itself.
+        """Read the dataset and yield its images and defects.
 
-        The record of an image after a defect has what could be understood of it.
+        The record of a defective image has the values that could be read.
 
         Raises:
             InputError: the dataset cannot be read at all.
@@ -113,14 +113,14 @@ class Reader(ABC):
         """Find the file of an image.
 
         Raises:
-            InputError: there is none.
+            InputError: the file does not exist.
         """
 
     def records(self) -> Iterator[ImageRecord]:
         """Yield the images in the order of the dataset.
 
         Raises:
-            InputError: the dataset is defective; names file and line.
+            InputError: the dataset is defective; the error names file and line.
         """
         known: tuple[str, ...] = ()
         for entry in self.entries():
@@ -142,14 +142,14 @@ class Reader(ABC):
 
 
 def record_box_defects(record: ImageRecord) -> Iterator[Defect]:
-    """Yield the defects of the boxes of one image; of those in ratios, what can be seen without the size."""
+    """Yield the defects of the boxes of one image; boxes in ratios are not compared with the image size."""
     boxes = list(zip(record.box_places, record.labels, record.boxes, strict=True))
     return box_defects(boxes, size=None if record.in_ratios else record.size)
 
 
 def name_within(path: str) -> str:
-    """Make of a key or path the image's path within its set: nothing absolute, no climbing, no `images` in front."""
-    # Not by pathlib, which interns each part: the table of interned strings grows with the images.
+    """Return the path within the dataset of a key or path: relative, without `..` and a leading `images`."""
+    # Without pathlib, which interns each part: memory would grow with the number of images.
     parts = [part for part in path.split("/") if part not in {"", "..", "."}]
     if path.startswith("/"):
         parts = parts[-1:]
@@ -159,6 +159,7 @@ def name_within(path: str) -> str:
 def _in_pixels(ratios: Box, size: tuple[int, int]) -> Box:
     values = (ratio * side for ratio, side in zip(ratios, (*size, *size), strict=True))
     left, top, right, bottom = (
-        float(round(value)) if abs(value) < 1e9 and abs(value - round(value)) < _WHOLE else value for value in values
+        float(round(value)) if abs(value) < 1e9 and abs(value - round(value)) < _ROUNDING_TOLERANCE else value
+        for value in values
     )
     return left, top, right, bottom

@@ -1,4 +1,4 @@
-"""Moves a manifest to another bucket: its images' addresses are rewritten, all else in it stays."""
+"""Rewrites the image references of a manifest for another bucket."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ from beeagent_models.datasets.image_files import check_bucket, reference_path, s
 from beeagent_models.datasets.sqlite_index import first_seen
 
 
-def rewrite_manifest(  # noqa: PLR0913 - each a choice of its own
+def rewrite_manifest(  # noqa: PLR0913
     manifest: Path,
     *,
     out: Path,
@@ -22,26 +22,25 @@ def rewrite_manifest(  # noqa: PLR0913 - each a choice of its own
     attribute: str | None = None,
     rename: str | None = None,
 ) -> int:
-    """Write a manifest whose images lie in a bucket, in flat memory and in one step.
+    """Write a manifest with references to a bucket, atomically and with constant memory.
 
-    An image's new key is the prefix and the image's name, or what follows `replaces` in its old address.
-    All label attributes stay as they are, whatever they are called, but for one that is to be renamed.
+    The new key of an image is the prefix and the image's name, or the part of the old reference after `replaces`. Label
+    attributes stay the same, except for a renamed one.
 
     Args:
-        manifest: the manifest to read.
-        out: the manifest to write; may be the same file.
-        bucket: its name.
-        prefix: what the new keys begin with; may be empty.
-        replaces: what the old addresses begin with, such as `s3://bucket/folder/`; what follows is kept.
-        attribute: the label attribute to rename; by default the only one of type `groundtruth/object-detection`.
-        rename: its new name; None leaves it.
+        manifest: manifest to read.
+        out: manifest to write; may be the same file.
+        bucket: name of the bucket.
+        prefix: prefix of the new keys; may be empty.
+        replaces: prefix of the old references that is replaced, such as `s3://bucket/folder/`.
+        attribute: label attribute to rename; by default the only one of type `groundtruth/object-detection`.
+        rename: new name of the label attribute; None to keep it.
 
     Returns:
-        How many lines were written.
+        The number of lines written.
 
     Raises:
-        InputError: the manifest or a name cannot be used, or two images would get the same address. Nothing is
-            written then.
+        InputError: the manifest or a name cannot be used, or two images would have the same key. Nothing is written.
     """
     check_bucket(bucket)
     if attribute is not None and rename is None:
@@ -52,11 +51,11 @@ def rewrite_manifest(  # noqa: PLR0913 - each a choice of its own
             row = parse_row(text, where=where)
             name = _name(row["source-ref"], replaces, where)
             reference = s3_reference(bucket=bucket, prefix=prefix, name=name)
-            # The same image twice in a manifest is no matter of its address: `check` finds it.
+            # An image that is listed twice is not a conflict of keys; `check` reports it.
             if old.at(row["source-ref"], where) is None and (before := new.at(reference, where)) is not None:
                 raise InputError(
-                    f"{where}: {reference} would be another image than at {before}: keep more of the old "
-                    "addresses, by saying which beginning of theirs is replaced"
+                    f"{where}: {reference} would have the same key as another image at {before}: give the prefix of "
+                    "the old references to replace, so that the rest is kept"
                 )
             row["source-ref"] = reference
             if rename is not None:
@@ -64,7 +63,7 @@ def rewrite_manifest(  # noqa: PLR0913 - each a choice of its own
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
         if not count:
-            raise InputError(f"{manifest}: it has no line")
+            raise InputError(f"{manifest}: the manifest is empty")
     return count
 
 
@@ -76,7 +75,7 @@ def _name(reference: str, replaces: str | None, where: str) -> str:
     else:
         raise InputError(f"{where}: {reference} does not begin with {replaces}")
     if not name:
-        raise InputError(f"{where}: {reference} leaves no name for the image")
+        raise InputError(f"{where}: {reference} has no image name")
     return name
 
 

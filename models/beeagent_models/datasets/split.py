@@ -1,4 +1,4 @@
-"""Divides a manifest, or a dataset, into two: what a model is trained on, and what it is judged by."""
+"""Splits a manifest or a dataset into a training part and a held-out part."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from beeagent_models.datasets.sqlite_index import digest_of, temporary_database
 TRAIN = "train.manifest"
 TEST = "test.manifest"
 
-# The name up to its last number: IMG_0007.jpg is of the series IMG_, front-12-0007.jpg of front-12-.
+# The name up to its last number: IMG_0007.jpg belongs to the series IMG_, front-12-0007.jpg to front-12-.
 _SERIES = re.compile(r"(.*?)\d*\D*", re.DOTALL)
 
 
@@ -28,9 +28,9 @@ class Part:
     """One part of a split.
 
     Attributes:
-        manifest: what was written.
-        images: its lines.
-        series: how many series they are of; at random, how many different images.
+        manifest: the manifest of the part.
+        images: number of lines.
+        series: number of series; with a random split, number of different images.
     """
 
     manifest: Path
@@ -38,59 +38,58 @@ class Part:
     series: int
 
 
-def split_manifest(  # noqa: PLR0913 - each a choice of its own
+def split_manifest(  # noqa: PLR0913
     manifest: Path, *, out: Path, fraction: float, seed: int, by_series: bool, pattern: str | None = None
 ) -> tuple[Part, Part]:
-    """Write `train.manifest` and `test.manifest`; each line is in one of them, as it was and in its old order.
+    """Write `train.manifest` and `test.manifest` with the unchanged lines of a manifest, with constant memory.
 
-    A series is never divided, nor are lines about the same image. Which series go to the test is drawn by
-    the seed and the names alone. Series are taken, in the drawn order, as long as they fit into the wanted number of
-    images; at random (each image a series of its own) that number is met exactly. Needs flat memory.
+    A series is in one part only, and so are the lines of an image. The order of the series is random and depends on
+    seed and names alone; in this order, series are added to the test part if they do not exceed its size. With a random
+    split, each image is a series, and the size is exact.
 
     Args:
-        manifest: the manifest to divide.
-        out: the folder to write to. Where references are relative, the manifest's own, beside which images are
-            found.
-        fraction: of the images, for the test; more than 0, less than 1.
-        seed: another seed draws other images.
-        by_series: whether images of one series stay together.
-        pattern: a regular expression, searched for in an image's name; its first group, or else all that it
-            matched, names the series. None for the name up to its last number.
+        manifest: manifest to split.
+        out: output folder. With relative references, it must be the folder of the manifest, where images are found.
+        fraction: share of the test part, above 0 and below 1.
+        seed: random seed.
+        by_series: keep the images of a series together.
+        pattern: regular expression to search for in image names; its first group, or else the whole match, is the
+            series. None for the name up to its last number.
 
     Returns:
-        The two parts, that for training first.
+        The training part and the test part.
 
     Raises:
         InputError: a value or the manifest cannot be used, or there is only one series.
     """
     if not 0 < fraction < 1:
-        raise InputError(f"the fraction for the test is {fraction:g}: it must be more than 0 and less than 1")
+        raise InputError(f"the test fraction is {fraction:g}: it must be more than 0 and less than 1")
     if pattern is not None and not by_series:
-        raise InputError("a pattern for series cannot be used when images are drawn at random")
-    series = _Series(by_series=by_series, pattern=_compiled(pattern))
+        raise InputError("a series pattern cannot be used with a random split: leave one of them out")
+    series = _Series(by_series=by_series, pattern=_compile(pattern))
     if manifest.resolve() in {(out / name).resolve() for name in (TRAIN, TEST)}:
-        raise InputError(f"{manifest} would be overwritten: rename it, or write to another folder")
+        raise InputError(f"{manifest} would be overwritten: rename it, or give another folder")
     with temporary_database() as database:
         _count(database, series.of_lines(manifest), seed)
         _choose(database, fraction, str(manifest))
         make_folder(out)
         with atomic_write(out / TRAIN) as train, atomic_write(out / TEST) as test:
             for key, text in series.of_lines(manifest):
-                chosen = database.execute("SELECT 1 FROM test WHERE key = ?", (digest_of(key),)).fetchone()
-                (test if chosen else train).write(text.decode("utf-8").rstrip("\r\n") + "\n")
+                is_test = database.execute("SELECT 1 FROM test WHERE key = ?", (digest_of(key),)).fetchone()
+                (test if is_test else train).write(text.decode("utf-8").rstrip("\r\n") + "\n")
         tested = database.execute("SELECT sum(size), count(*) FROM series WHERE key IN test").fetchone()
         trained = database.execute("SELECT sum(size), count(*) FROM series WHERE key NOT IN test").fetchone()
     return Part(out / TRAIN, *trained), Part(out / TEST, *tested)
 
 
 @dataclass(frozen=True, slots=True)
-class Division:
+class Split:
     """A dataset in two parts.
 
     Attributes:
-        train: images to train on.
-        held_back: images that are only measured on.
-        series: number of series held back; None where all images are of one series, whose end is held back.
+        train: training images.
+        held_back: images held back for the evaluation.
+        series: number of series held back; None if all images are of one series, whose last images are held back.
     """
 
     train: Dataset
@@ -98,18 +97,17 @@ class Division:
     series: int | None
 
 
-def hold_back(dataset: Dataset, *, fraction: float, seed: int, pattern: str | None = None) -> Division:
-    """Hold back some series of a dataset to measure on; no series is in both parts.
+def hold_back(dataset: Dataset, *, fraction: float, seed: int, pattern: str | None = None) -> Split:
+    """Hold back random series of a dataset for the evaluation, as in `split_manifest`.
 
-    Which ones is drawn as in `split_manifest`. By the name alone, an image such as clip_12_v2 would be of a series
-    `clip_12_v`; where there is a series `clip_` it is of that one, unless a pattern is given. Where there is only one
-    series, its last images by name are held back, in one block: neighbours in time look alike.
+    Without a pattern, variants such as clip_12_v2 belong to the series `clip_` if it exists, not to `clip_12_v`. If
+    there is only one series, its last images by name are held back as a block, because consecutive images are similar.
 
     Args:
-        dataset: the images, two or more.
-        fraction: of the images to hold back; more than 0, less than 1.
-        seed: another seed holds back other series.
-        pattern: that names the series, as in `split_manifest`.
+        dataset: dataset with at least two images.
+        fraction: share of images to hold back, above 0 and below 1.
+        seed: random seed.
+        pattern: regular expression for the series, as in `split_manifest`.
 
     Raises:
         InputError: a value cannot be used, or there are fewer than two images.
@@ -119,12 +117,12 @@ def hold_back(dataset: Dataset, *, fraction: float, seed: int, pattern: str | No
     images = dataset.images
     if len(images) < 2:
         raise InputError(f"{dataset.name}: has {len(images)} images: two or more are needed to hold some back")
-    series = _Series(by_series=True, pattern=_compiled(pattern))
-    # Relative, so that a dataset in another place is divided likewise.
+    series = _Series(by_series=True, pattern=_compile(pattern))
+    # Relative paths, so that the split does not depend on the dataset's location.
     names = [os.path.relpath(image.path, os.path.commonpath([i.path.parent for i in images])) for image in images]
     keys = [series.of(name, where=str(image.path)) for name, image in zip(names, images, strict=True)]
     if pattern is None:
-        keys = _with_variants(keys)
+        keys = _merge_variants(keys)
     count: int | None = None
     if len(set(keys)) > 1:
         with temporary_database() as database:
@@ -137,12 +135,13 @@ def hold_back(dataset: Dataset, *, fraction: float, seed: int, pattern: str | No
         last = sorted(range(len(images)), key=lambda index: natural_key(images[index].path))
         ending = set(last[-min(max(1, round(len(images) * fraction)), len(images) - 1) :])
         chosen = [index in ending for index in range(len(images))]
-    parts = [tuple(i for i, held in zip(images, chosen, strict=True) if held is wanted) for wanted in (False, True)]
-    return Division(replace(dataset, images=parts[0]), replace(dataset, images=parts[1]), count)
+    train = tuple(image for image, held in zip(images, chosen, strict=True) if not held)
+    held_back = tuple(image for image, held in zip(images, chosen, strict=True) if held)
+    return Split(replace(dataset, images=train), replace(dataset, images=held_back), count)
 
 
-def _with_variants(keys: Sequence[str]) -> list[str]:
-    """Return the keys, each replaced by that of the series of which its images are variants: `clip_12_v` by `clip_`."""
+def _merge_variants(keys: Sequence[str]) -> list[str]:
+    """Replace the series of variants by their original series: `clip_12_v` by `clip_`."""
     known, roots = set(keys), {}
     for key in known:
         shorter = key
@@ -175,7 +174,7 @@ class _Series:
         return str(path.parent / (match.group(1) if match else path.stem))
 
 
-def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+def _compile(pattern: str | None) -> re.Pattern[str] | None:
     try:
         return None if pattern is None else re.compile(pattern)
     except re.error as error:
@@ -196,13 +195,13 @@ def _count(database: sqlite3.Connection, series: Iterator[tuple[str, bytes]], se
 def _choose(database: sqlite3.Connection, fraction: float, name: str) -> None:
     (count, images) = database.execute("SELECT count(*), coalesce(sum(size), 0) FROM series").fetchone()
     if count < 2:
-        what = "all images are of one series: give a pattern that distinguishes series, or draw at random"
+        what = "all images are of one series: give a pattern that distinguishes series, or split at random"
         raise InputError(f"{name}: {what if images > 1 else 'a split needs two images or more'}")
-    wanted, taken, chosen = max(1, round(images * fraction)), 0, 0
+    target, taken, chosen = max(1, round(images * fraction)), 0, 0
     for key, size in database.execute("SELECT key, size FROM series ORDER BY place, key"):
-        if taken + size <= wanted and chosen < count - 1:
+        if taken + size <= target and chosen < count - 1:
             database.execute("INSERT INTO test VALUES (?)", (key,))
             taken, chosen = taken + size, chosen + 1
     if not chosen:
-        # Every series is larger than what is wanted: the smallest comes nearest.
+        # Every series exceeds the target size: the smallest is the closest.
         database.execute("INSERT INTO test SELECT key FROM series ORDER BY size, place LIMIT 1")

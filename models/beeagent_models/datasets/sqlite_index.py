@@ -1,28 +1,28 @@
-"""Temporary indexes on disk, so that a dataset of any length can be processed in little memory."""
+"""Temporary indexes on disk, for processing datasets of any length with constant memory."""
 
 import contextlib
 import hashlib
 import sqlite3
 from collections.abc import Iterator
 
-# SQLite keeps a database without a name in its page cache and moves what does not fit to a temporary file
-# (https://www.sqlite.org/inmemorydb.html, "Temporary Databases"). The cache is the memory this takes: 2 MB by default.
+# SQLite keeps a database without a name in its page cache, 2 MB by default, and spills to a temporary file
+# (https://www.sqlite.org/inmemorydb.html, "Temporary Databases").
 _TEMPORARY = ""
 
 
 class FirstSeen:
-    """Says where something was seen first."""
+    """Records the location of the first occurrence of each key."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
         database.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, at BLOB) WITHOUT ROWID")
 
     def at(self, key: str, where: str) -> str | None:
-        """Remember a thing, and give the place where it was seen before; None the first time.
+        """Record a key, and return the location of its first occurrence, or None if it is new.
 
         Args:
-            key: the thing.
-            where: the place.
+            key: the key.
+            where: location of this occurrence.
         """
         digest = digest_of(key)
         added = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (digest, _encoded(where))).rowcount
@@ -33,7 +33,7 @@ class FirstSeen:
 
 
 def digest_of(text: str) -> bytes:
-    """Return a 16-byte hash of a text, which may have lone surrogates, as file names can."""
+    """Return a 16-byte hash of a text; lone surrogates, as in file names, are allowed."""
     return hashlib.blake2b(_encoded(text), digest_size=16).digest()
 
 
@@ -50,7 +50,7 @@ def first_seen() -> Iterator[FirstSeen]:
 
 @contextlib.contextmanager
 def temporary_database() -> Iterator[sqlite3.Connection]:
-    """Open an empty database on disk that is removed after the block. Nothing in it is ever committed or synced."""
+    """Open an empty temporary database without journal and syncs; it is removed after the block."""
     with contextlib.closing(sqlite3.connect(_TEMPORARY)) as database:
         database.execute("PRAGMA journal_mode = OFF")
         database.execute("PRAGMA synchronous = OFF")

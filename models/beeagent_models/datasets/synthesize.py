@@ -1,4 +1,4 @@
-"""Makes a labelled dataset of drawn hive entrances: images and a Ground Truth manifest."""
+"""Synthesizes a labelled dataset of hive entrances: images and a Ground Truth manifest."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -20,7 +20,7 @@ _JPEG_QUALITY = 92
 _MAX_FRAMES = 1_000_000
 
 
-def synthesize(  # noqa: PLR0913 - each a choice of its own
+def synthesize(  # noqa: PLR0913
     folder: Path,
     *,
     frames: int,
@@ -30,17 +30,17 @@ def synthesize(  # noqa: PLR0913 - each a choice of its own
     created_at: datetime,
     progress: Callable[[], None] | None = None,
 ) -> Path:
-    """Draw images and write what is on them.
+    """Draw synthetic images and write a manifest with their boxes.
 
-    Each image depends on the seed and its number alone, so that a larger set begins with the smaller one.
+    Seed and number determine an image, so a larger dataset begins with the images of a smaller one.
 
     Args:
-        folder: where `output.manifest` and `images/` go; made if need be, and empty before.
-        frames: how many images, 1 to 1,000,000.
-        width: of each, 16 to 8192 pixels.
-        height: likewise.
-        seed: 0 or more.
-        created_at: the date to write into the manifest.
+        folder: output folder for `output.manifest` and `images/`, which must not exist or be empty.
+        frames: number of images, 1 to 1,000,000.
+        width: image width, 16 to 8192 pixels.
+        height: image height, 16 to 8192 pixels.
+        seed: random seed, 0 or more.
+        created_at: creation date in the manifest.
         progress: called after each image.
 
     Returns:
@@ -52,9 +52,9 @@ def synthesize(  # noqa: PLR0913 - each a choice of its own
     if not 1 <= frames <= _MAX_FRAMES:
         raise InputError(f"frames is {frames}: allowed are 1 to {_MAX_FRAMES}")
     if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
-        raise InputError(f"size is {width}x{height}: allowed are {MIN_SIDE} to {MAX_SIDE} pixels each way")
+        raise InputError(f"size is {width}x{height}: allowed are {MIN_SIDE} to {MAX_SIDE} pixels per side")
     if seed < 0:
-        raise InputError(f"seed is {seed}: allowed are 0 and more")
+        raise InputError(f"seed is {seed}: give 0 or more")
     labelling = Labelling(attribute="bees", job_name=f"synthetic-scene/seed-{seed}", created_at=created_at, human=False)
     manifest = folder / MANIFEST
     try:
@@ -75,7 +75,7 @@ def synthesize(  # noqa: PLR0913 - each a choice of its own
 def _make_empty(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if next(folder.iterdir(), None) is not None:
-        raise InputError(f"{folder} is not empty: name a new folder")
+        raise InputError(f"{folder} is not empty: give a new folder")
 
 
 def _draw(path: Path, index: int, *, width: int, height: int, seed: int) -> LabelledImage:

@@ -1,4 +1,4 @@
-"""Makes a video of a drawn hive entrance with busy traffic, and files with its exact tracks and crossings."""
+"""Synthesizes a video of a busy hive entrance with ground truth of tracks and crossings."""
 
 import shutil
 import tempfile
@@ -40,21 +40,21 @@ _MAX_SECONDS = 1800
 _MAX_RATE = 240
 _MAX_BEES = 60
 _MIN_LENGTH = 14
-"""Of a body in pixels: smaller bees would often be too small for a box."""
+"""Minimum body length in pixels; smaller bees would often have no box."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoOptions:
-    """What to draw.
+    """Options of a synthetic video.
 
     Attributes:
         seconds: length of the video, 1 to 1800.
         rate: frames per second, 1 to 240.
-        width: of a frame in pixels, even, 240 to 8192.
-        height: likewise, 160 to 8192.
-        seed: 0 or more; the same seed draws the same video, and at another rate the same bees.
+        width: frame width in pixels, even, 240 to 8192.
+        height: frame height in pixels, even, 160 to 8192.
+        seed: random seed, 0 or more; it determines the bees at any frame rate.
         bees: maximum number of bees at the same time, 1 to 60.
-        line: to find the crossings of; None for one before the entrance slot, in being into the hive.
+        line: counting line; None for one in front of the entrance slot, where `in` is into the hive.
 
     Raises:
         InputError: a value is out of range.
@@ -79,9 +79,9 @@ class VideoOptions:
                 "pixels for a video"
             )
         if self.width % 2 or self.height % 2:
-            raise InputError(f"size is {self.width}x{self.height}: a video needs even numbers")
+            raise InputError(f"size is {self.width}x{self.height}: give even numbers for a video")
         if self.seed < 0:
-            raise InputError(f"seed is {self.seed}: allowed are 0 and more")
+            raise InputError(f"seed is {self.seed}: give 0 or more")
         if not 1 <= self.bees <= _MAX_BEES:
             raise InputError(f"bees is {self.bees}: allowed are 1 to {_MAX_BEES}")
 
@@ -93,16 +93,16 @@ class VideoOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SynthesizedVideo:
-    """The files of a drawn video, and what they hold.
+    """A synthetic video with its ground truth.
 
     Attributes:
-        video: the video.
+        video: the video file.
         tracks_file: JSON Lines of the schema beeagent.tracks/1.
         crossings_file: JSON Lines of the schema beeagent.crossings/1.
-        places_file: a places.toml with the line and the zone.
-        mot_file: `gt.txt` in a folder as the MOT challenge has it.
-        tracks: of the visible bees.
-        crossings: of the line, and passages of the zone around the slot.
+        places_file: places.toml with the line and the zone.
+        mot_file: `gt.txt` in a folder in MOT challenge format.
+        tracks: tracks of the visible bees.
+        crossings: crossings of the line, and passages of the zone around the slot.
     """
 
     video: Path
@@ -117,20 +117,20 @@ class SynthesizedVideo:
 def synthesize_video(
     path: Path, options: VideoOptions, *, progress: Callable[[], None] | None = None
 ) -> SynthesizedVideo:
-    """Draw a video of a busy hive entrance and write its truth beside it.
+    """Draw a video of a busy hive entrance and write its ground truth beside it.
 
-    For `hive.mp4` these are `hive.tracks.jsonl`, `hive.crossings.jsonl`, `hive.places.toml`, and `hive/` with
-    `gt/gt.txt` and `seqinfo.ini`. A bee has a box where at least 25 % of it can be seen, and keeps its number from its
-    appearance to its end. Crossings are those of the centre of its body on its planned path, by the rule of
+    For `hive.mp4`, the ground truth is `hive.tracks.jsonl`, `hive.crossings.jsonl`, `hive.places.toml`, and `hive/`
+    with `gt/gt.txt` and `seqinfo.ini`. A bee has a box in frames in which at least 25 % of it is visible, and has the
+    same number in all frames. Crossings are those of the body's centre on its planned path, by the rule of
     `find_crossings`.
 
     Args:
-        path: the video, .mp4 or .avi; nothing of that name is there yet, its folder is made if need be.
-        options: what to draw.
+        path: video file to write, .mp4 or .avi; a missing folder is created.
+        options: options of the video.
         progress: called after each frame.
 
     Raises:
-        InputError: the suffix is another, something of that name is there, or the files cannot be written.
+        InputError: the suffix is not supported, a file exists already, or the files cannot be written.
     """
     if path.suffix.lower() not in _CODECS:
         raise InputError(f"the video {path} must end in {', '.join(_CODECS)}")
@@ -138,7 +138,7 @@ def synthesize_video(
     names = (path.name, *(f"{path.stem}.{end}" for end in ends), path.stem)
     for name in names:
         if (path.parent / name).exists():
-            raise InputError(f"{path.parent / name} exists: name another video, or remove it")
+            raise InputError(f"{path.parent / name} exists: give another name, or remove it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem[:100]}.") as temporary:
@@ -164,7 +164,7 @@ def synthesize_video(
 
 
 def _draw(path: Path, options: VideoOptions, progress: Callable[[], None] | None) -> tuple[Tracks, Crossings]:
-    """Write the video; return its tracks and crossings."""
+    """Write the video and return its tracks and crossings."""
     size = (options.width, options.height)
     shortest = max(0.03, _MIN_LENGTH / max(size))
     longest = max(shortest, min(0.045, 0.08 * options.height / max(size)))
@@ -175,13 +175,13 @@ def _draw(path: Path, options: VideoOptions, progress: Callable[[], None] | None
         seed=options.seed,
         bee_length=(shortest, longest),
     )
-    made: list[Traffic] = []
+    created: list[Traffic] = []
 
     def traffic(rng: np.random.Generator, ground: Ground, lengths: tuple[float, ...]) -> Traffic:
-        # As long as from the first frame to the last.
+        # From the first frame to the last.
         seconds = (options.frames - 1) / options.rate
-        made.append(Traffic(rng, ground, lengths, bees=options.bees, seconds=seconds))
-        return made[0]
+        created.append(Traffic(rng, ground, lengths, bees=options.bees, seconds=seconds))
+        return created[0]
 
     scene = Scene(scene_options, bees_in_motion=traffic)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()]), options.rate, size)
@@ -214,19 +214,21 @@ def _draw(path: Path, options: VideoOptions, progress: Callable[[], None] | None
     )
     line = options.line
     if line is None:
-        # Seen from its right end to its left, the hive is to the right.
-        y = made[0].line_y / options.height
+        # From the right to the left end: the hive is on the right-hand side, so crossing into it is `in`.
+        y = created[0].line_y / options.height
         line = Line(name=DEFAULT_LINE, start=(1.0, y), end=(0.0, y))
-    zone = _slot_zone(made[0], options)
+    zone = _slot_zone(created[0], options)
     passages = find_zone_passages(tracks, [zone], size=size, rate=options.rate)
-    found = sorted([*_crossings(made[0], line, options), *passages], key=lambda one: (one.frame, one.track))
+    crossings = sorted(
+        [*_crossings(created[0], line, options), *passages], key=lambda crossing: (crossing.frame, crossing.track)
+    )
     return tracks, Crossings(
-        lines=(line,), crossings=tuple(found), size=size, rate=options.rate, frames=options.frames, zones=(zone,)
+        lines=(line,), crossings=tuple(crossings), size=size, rate=options.rate, frames=options.frames, zones=(zone,)
     )
 
 
 def _slot_zone(traffic: Traffic, options: VideoOptions) -> Zone:
-    """Return the zone around the slot, down to half way to the line before it, where bees appear and vanish."""
+    """Return the zone around the slot, where bees appear and disappear, down to half the distance to the line."""
     left, top, right, slot_bottom = traffic.slot
     bottom = (slot_bottom + traffic.line_y) / 2
     corners = ((left, top), (right, top), (right, bottom), (left, bottom))
@@ -258,9 +260,9 @@ def _crossings(traffic: Traffic, line: Line, options: VideoOptions) -> list[Cros
 
 
 def _refuse_incomplete(path: Path, frames: int) -> None:
-    """Refuse a video that was cut off: OpenCV does not report a full disk."""
+    """Refuse a truncated video: OpenCV does not report a full disk."""
     video = cv2.VideoCapture(str(path))
     written = round(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
     video.release()
     if written != frames:
-        raise InputError(f"{path.name} has {written} frames instead of {frames}: make room on the disk")
+        raise InputError(f"{path.name} has {written} frames instead of {frames}: free disk space")

@@ -1,4 +1,4 @@
-"""Measuring detectors on labelled images: COCO metrics, operating points, errors, calibration."""
+"""Evaluation of detectors on labelled images: COCO metrics, operating points, errors, calibration."""
 
 from beeagent_models.evaluation.calibration import PlattScaling, fit_platt, reliability_curve
 from beeagent_models.evaluation.coco_metrics import MAX_DETECTIONS, ImageMatches, sizes_at_input

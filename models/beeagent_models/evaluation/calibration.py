@@ -1,4 +1,4 @@
-"""Whether confidence means precision, and Platt scaling, which makes it so."""
+"""Calibration of confidences: reliability curve, expected calibration error, and Platt scaling."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from beeagent.errors import InputError
 from numpy.typing import NDArray
 
 _BINS = 20
-"""An end of the uncertainty range is then known to 0.05, and a bin of a few hundred images holds more than chance."""
+"""Bins of 0.05: with a few hundred images, they are narrow enough and have enough detections."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityCurve:
-    """Confidence beside precision, at IoU 0.5. Of n bins of equal width from 0 to 1, bin i holds i/n up to (i + 1)/n.
+    """Precision at IoU 0.5 by confidence, in n bins of equal width from 0 to 1.
 
     Attributes:
         detections: int64, shape (n,): number of detections in each bin.
-        right: int64, shape (n,): how many of them matched an object.
+        right: int64, shape (n,): number of true positives in each bin.
         confidence: float64, shape (n,): sum of the confidences in each bin.
     """
 
@@ -29,40 +29,40 @@ class ReliabilityCurve:
     def error(self) -> float | None:
         """Expected calibration error, 0 to 1; None without a detection.
 
-        The mean difference of mean confidence and precision in a bin, weighted by its detections: Guo et al., "On
-        Calibration of Modern Neural Networks", ICML 2017; for detection, where precision takes the place of accuracy,
+        It is the absolute difference of mean confidence and precision in a bin, averaged over the detections: Guo et
+        al., "On Calibration of Modern Neural Networks", ICML 2017; for detectors, with precision in place of accuracy,
         Küppers et al., "Multivariate Confidence Calibration for Object Detection", CVPR Workshops 2020.
         """
         total = int(self.detections.sum())
         return float(np.abs(self.confidence - self.right).sum()) / total if total else None
 
     def for_manifest(self) -> Reliability:
-        """Return the counts as a manifest takes them."""
+        """Return the counts as in a manifest."""
         return Reliability(detections=self.detections.tolist(), right=self.right.tolist())
 
 
 def reliability_curve(
     confidences: NDArray[np.floating], right: NDArray[np.bool_], *, bins: int = _BINS
 ) -> ReliabilityCurve:
-    """Count detections, and the right ones among them, by confidence.
+    """Count detections and true positives by confidence.
 
     Args:
-        confidences: shape (n,), 0 to 1, of all detections in all images, weak ones too.
-        right: bool, shape (n,): whether the detection matched an object.
-        bins: of equal width from 0 to 1, at least 2; a confidence of 1 belongs to the last.
+        confidences: shape (n,), 0 to 1: confidences of all detections in all images, without a threshold.
+        right: bool, shape (n,): True for true positives.
+        bins: number of bins of equal width from 0 to 1, at least 2; a confidence of 1 is in the last bin.
     """
     values = confidences.astype(np.float64)
-    places = np.minimum((values * bins).astype(np.int64), bins - 1)
+    indices = np.minimum((values * bins).astype(np.int64), bins - 1)
     return ReliabilityCurve(
-        detections=np.bincount(places, minlength=bins).astype(np.int64),
-        right=np.bincount(places[right], minlength=bins).astype(np.int64),
-        confidence=np.bincount(places, weights=values, minlength=bins).astype(np.float64),
+        detections=np.bincount(indices, minlength=bins).astype(np.int64),
+        right=np.bincount(indices[right], minlength=bins).astype(np.int64),
+        confidence=np.bincount(indices, weights=values, minlength=bins).astype(np.float64),
     )
 
 
 _ITERATIONS = 100
-_TINY = 1e-6
-"""Distance from 0 and 1 at which confidences are cut, so that their logits stay finite."""
+_EPSILON = 1e-6
+"""Minimum distance of confidences from 0 and 1, so that their logits are finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class PlattScaling:
     """`sigmoid(scale * logit + bias)` instead of `sigmoid(logit)`.
 
     Attributes:
-        scale: more than 0, so that the order of detections stays.
+        scale: factor above 0, so that the order of detections stays the same.
         bias: added to the scaled logit.
     """
 
@@ -85,23 +85,23 @@ class PlattScaling:
 def fit_platt(confidences: NDArray[np.floating], right: NDArray[np.bool_]) -> PlattScaling:
     """Fit scale and bias by logistic regression: Newton's method with step halving, and Platt's targets.
 
-    The detections must come from images that were not trained on: on those trained on, a network is right too often.
+    The detections must be of images that were not trained on, where precision is not optimistic.
 
     Args:
-        confidences: shape (n,), 0 to 1, of detections; weak ones too, for they show where the model is wrong.
-        right: bool, shape (n,): whether the detection matched an object.
+        confidences: shape (n,), 0 to 1: confidences of the detections, including low ones with their false positives.
+        right: bool, shape (n,): True for true positives.
 
     Raises:
-        InputError: nothing, or everything, is right, or confidence does not rise with precision.
+        InputError: all or none of the detections are true positives, or precision does not increase with confidence.
     """
     positives, negatives = int(right.sum()), int((~right).sum())
     if not positives or not negatives:
         raise InputError(
-            f"confidence cannot be calibrated: {positives} of {len(right)} detections are right, and both right and "
-            "wrong ones are needed; give more labelled images"
+            f"confidence cannot be calibrated: {positives} of {len(right)} detections are true positives, but both "
+            "true and false positives are needed; give more labelled images"
         )
     logits = _logit(confidences)
-    # Not 1 and 0, so that a few detections in perfect order do not lead to an infinite scale (Platt, section 2.2).
+    # Instead of 1 and 0, so that the scale stays finite for separable detections (Platt, section 2.2).
     targets = np.where(right, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     parameters = np.array([0.0, np.log((positives + 1) / (negatives + 1))])
     features = np.stack([logits, np.ones_like(logits)], axis=1)
@@ -121,7 +121,8 @@ def fit_platt(confidences: NDArray[np.floating], right: NDArray[np.bool_]) -> Pl
     scale, bias = (float(value) for value in parameters)
     if not scale > 0:
         raise InputError(
-            "confidence cannot be calibrated: on these images, detections of higher confidence are not right more often"
+            "confidence cannot be calibrated: on these images, precision does not increase with confidence; give other "
+            "labelled images, or train longer"
         )
     return PlattScaling(scale, bias)
 
@@ -132,7 +133,7 @@ def _loss(logits: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
 
 
 def _logit(confidences: NDArray[np.floating]) -> NDArray[np.float64]:
-    values = np.clip(confidences.astype(np.float64), _TINY, 1 - _TINY)
+    values = np.clip(confidences.astype(np.float64), _EPSILON, 1 - _EPSILON)
     return np.asarray(np.log(values) - np.log1p(-values))
 
 

@@ -1,6 +1,6 @@
-"""Average precision as COCO defines it, and which detection matched which box, both by pycocotools.
+"""COCO metrics and matches of detections with boxes, computed by pycocotools.
 
-The definition: https://cocodataset.org/#detection-eval.
+Definition: https://cocodataset.org/#detection-eval.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pycocotools.cocoeval import COCOeval
 from beeagent_models.datasets import Dataset, LabelledImage
 
 MAX_DETECTIONS = 100
-"""Of one image, the strongest that count."""
+"""Maximum number of detections per image, by descending confidence."""
 
 SIZE_RANGES: Final = (("<8", 0, 8), ("8-16", 8, 16), ("16-32", 16, 32), ("32-96", 32, 96), (">=96", 96, 1e5))
 """Name, lower bound (included) and upper bound (excluded) in pixels: a size is the square root of the area."""
@@ -35,41 +35,41 @@ _AREA_RANGES = [
 
 @dataclass(frozen=True, slots=True)
 class ImageMatches:
-    """What became of one image's detections and boxes at IoU 0.5, each within its class.
+    """Matches of the detections and boxes of one image at IoU 0.5 within each class.
 
-    Detections are matched from the strongest down, so that a threshold only cuts the list: what is above it is
-    matched as if there were nothing below.
+    Detections are matched by descending confidence, so that the matches above a threshold do not depend on detections
+    below it.
 
     Attributes:
-        scored: bool, a value for each detection: it is of one of the dataset's classes, among the
-            strongest `MAX_DETECTIONS`, and did not match an ignored box.
-        hits: bool, a value for each detection: it matched a box that is not ignored.
-        found_at: float64, a value for each box: the confidence of the detection that matched it, or -1.
-        ignored: bool, a value for each box: it is left out, neither found nor missed.
+        scored: bool, per detection: it is of a class of the dataset, among the `MAX_DETECTIONS` of highest confidence,
+            and did not match an ignored box.
+        hits: bool, per detection: it matched a box that is not ignored.
+        matched_confidence: float64, per box: confidence of the detection that matched it, or -1.
+        ignored: bool, per box: it is ignored, neither matched nor missed.
     """
 
     scored: NDArray[np.bool_]
     hits: NDArray[np.bool_]
-    found_at: NDArray[np.float64]
+    matched_confidence: NDArray[np.float64]
     ignored: NDArray[np.bool_]
 
-    def found(self, threshold: float) -> NDArray[np.bool_]:
-        """Return for each box whether a detection of at least this confidence, 0 to 1, matched it."""
+    def matched(self, threshold: float) -> NDArray[np.bool_]:
+        """Return True for boxes that a detection of at least this confidence matched."""
         # In float32, the type of the confidences.
-        return np.asarray(~self.ignored & (self.found_at >= np.float32(threshold)))
+        return np.asarray(~self.ignored & (self.matched_confidence >= np.float32(threshold)))
 
     def missed(self, threshold: float) -> NDArray[np.bool_]:
-        """Return for each box whether no detection of at least this confidence, 0 to 1, matched it."""
-        return np.asarray(~self.ignored & ~self.found(threshold))
+        """Return True for boxes that no detection of at least this confidence matched."""
+        return np.asarray(~self.ignored & ~self.matched(threshold))
 
-    def judged(
+    def classify(
         self, confidences: NDArray[np.float32], threshold: float
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which detections are hits, which are false alarms, and which boxes are missed.
+        """Return masks of true positives, false positives and missed boxes.
 
         Args:
-            confidences: one for each detection, 0 to 1.
-            threshold: detections below it are as if they were not there.
+            confidences: confidence of each detection, 0 to 1.
+            threshold: minimum confidence of a detection.
         """
         counted = self.scored & (confidences >= np.float32(threshold))
         return counted & self.hits, counted & ~self.hits, self.missed(threshold)
@@ -77,16 +77,16 @@ class ImageMatches:
 
 @dataclass(frozen=True, slots=True)
 class CocoMetrics:
-    """What COCO's evaluation returns. Values are from 0 to 1; NaN, or None, where there is no such box.
+    """COCO metrics, 0 to 1; NaN or None without a box.
 
     Attributes:
         ap: mean over IoU 0.50 to 0.95 and the classes.
         ap50: mean over the classes at IoU 0.5.
         ap75: mean over the classes at IoU 0.75.
-        ap_by_size: `ap` of the boxes in each of `SIZE_RANGES`, at the network's input.
-        ap50_by_size: likewise at IoU 0.5.
+        ap_by_size: `ap` of the boxes in each of `SIZE_RANGES`.
+        ap50_by_size: `ap50` of the boxes in each of `SIZE_RANGES`.
         ap50_by_label: `ap50` of each class.
-        matches: what became of each image.
+        matches: matches of each image.
     """
 
     ap: float
@@ -99,34 +99,37 @@ class CocoMetrics:
 
 
 def coco_metrics(
-    dataset: Dataset, found: Sequence[Detections], *, input_size: tuple[int, int] | None = None, min_size: float = 0
+    dataset: Dataset,
+    detections: Sequence[Detections],
+    *,
+    input_size: tuple[int, int] | None = None,
+    min_size: float = 0,
 ) -> CocoMetrics:
-    """Compare what was found in the images of a dataset with the boxes drawn on them.
+    """Compare detections with the ground truth of a dataset.
 
-    Classes are matched by name; detections of a class that the dataset does not have are left out.
+    Classes are matched by name; detections of classes that the dataset does not have are ignored.
 
     Args:
-        dataset: its images need not have boxes.
-        found: the detections in each image, in the order of the dataset.
-        input_size: width and height of the network's input, in which sizes are measured; None takes the
-            images as they are.
-        min_size: boxes of a smaller size are ignored, as COCO ignores crowds: they are neither found nor missed, and
-            a detection with half of its area inside one is neither right nor wrong.
+        dataset: images with ground truth; images without boxes are allowed.
+        detections: detections in each image, in the order of the dataset.
+        input_size: width and height of the network's input, for sizes in its pixels; None for sizes in image pixels.
+        min_size: minimum size of boxes; smaller ones are ignored like COCO's crowds: they are neither matched nor
+            missed, and a detection with half of its area inside one is neither a true nor a false positive.
 
     Raises:
-        ValueError: there are not as many results as images.
+        ValueError: the number of results is not that of the images.
     """
-    if len(found) != len(dataset.images):
-        raise ValueError(f"{len(found)} results for {len(dataset.images)} images")
+    if len(detections) != len(dataset.images):
+        raise ValueError(f"{len(detections)} results for {len(dataset.images)} images")
     scales = [_scale(image, input_size) for image in dataset.images]
     truths = _annotations([(image.boxes.astype(np.float64), image.class_ids, None) for image in dataset.images], scales)
     for truth in truths:
         truth["iscrowd"] = int(truth["area"] < min_size**2)
-    own_ids = [_ids_in(dataset, detections) for detections in found]
+    own_ids = [_class_ids_in(dataset, one) for one in detections]
     answers = _annotations(
         [
-            (boxes_in_pixels(detections, image)[ids >= 0], ids[ids >= 0], detections.confidences[ids >= 0])
-            for detections, ids, image in zip(found, own_ids, dataset.images, strict=True)
+            (boxes_in_pixels(one, image)[ids >= 0], ids[ids >= 0], one.confidences[ids >= 0])
+            for one, ids, image in zip(detections, own_ids, dataset.images, strict=True)
         ],
         scales,
     )
@@ -152,7 +155,7 @@ def sizes_at_input(
 
     Args:
         boxes: shape (n, 4): left, top, right, bottom in pixels of the image.
-        image: the image, letterboxed as a whole.
+        image: the image, which is letterboxed into the input.
         input_size: width and height of the input; None for pixels of the image.
     """
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).astype(np.float64)
@@ -170,7 +173,7 @@ def _run(truth: COCO, answers: COCO) -> COCOeval:
     evaluation.params.maxDets = [1, 10, MAX_DETECTIONS]
     evaluation.params.areaRng = _AREA_RANGES
     evaluation.params.areaRngLbl = ["all", *(name for name, _, _ in SIZE_RANGES)]
-    # It reports on standard output, which belongs to our own results.
+    # pycocotools prints to standard output, which is for the command's results.
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.evaluate()
         evaluation.accumulate()
@@ -192,7 +195,7 @@ def _coco(dataset: Dataset, annotations: list[dict[str, Any]]) -> COCO:
 def _annotations(
     contents: Sequence[tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float32] | None]], scales: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Number boxes through, from 1: COCOeval takes the id 0 for 'no match'."""
+    """Return COCO annotations with ids from 1, because COCOeval uses 0 for 'no match'."""
     annotations: list[dict[str, Any]] = []
     for image_id, ((boxes, class_ids, scores), scale) in enumerate(zip(contents, scales, strict=True)):
         for index, ((left, top, right, bottom), class_id) in enumerate(zip(boxes, class_ids, strict=True)):
@@ -214,12 +217,12 @@ def _annotations(
 def _matches(
     evaluation: COCOeval, dataset: Dataset, own_ids: Sequence[NDArray[np.int64]], ignored: Sequence[bool]
 ) -> tuple[ImageMatches, ...]:
-    """Read COCOeval's own matches, one entry for each class, size and image, for boxes of any size."""
+    """Collect COCOeval's matches, which have an entry per class, size range and image, for the range of all sizes."""
     answers = sum(int((ids >= 0).sum()) for ids in own_ids)
-    # Ids count from 1.
+    # Ids begin with 1.
     left_out = np.array([False, *ignored], np.bool_)
     scored, hits = np.zeros(answers + 1, np.bool_), np.zeros(answers + 1, np.bool_)
-    found_at = np.full(len(left_out), -1.0)
+    matched_confidence = np.full(len(left_out), -1.0)
     any_size = evaluation.params.areaRng[_ANY_SIZE]
     for entry in evaluation.evalImgs:
         if entry is None or entry["aRng"] != any_size:
@@ -229,24 +232,29 @@ def _matches(
         hits[entry["dtIds"]] = (matched > 0) & ~left_out[matched]
         for truth, score in zip(matched, entry["dtScores"], strict=True):
             if truth > 0 and not left_out[truth]:
-                found_at[truth] = score
+                matched_confidence[truth] = score
     result = []
     next_answer, next_truth = 1, 1
     for image, ids in zip(dataset.images, own_ids, strict=True):
-        known = np.flatnonzero(ids >= 0)
-        of_image = slice(next_answer, next_answer + len(known))
+        in_dataset = np.flatnonzero(ids >= 0)
+        of_image = slice(next_answer, next_answer + len(in_dataset))
         image_scored, image_hits = np.zeros(len(ids), np.bool_), np.zeros(len(ids), np.bool_)
-        image_scored[known], image_hits[known] = scored[of_image], hits[of_image]
+        image_scored[in_dataset], image_hits[in_dataset] = scored[of_image], hits[of_image]
         boxes = slice(next_truth, next_truth + len(image.boxes))
         result.append(
-            ImageMatches(scored=image_scored, hits=image_hits, found_at=found_at[boxes], ignored=left_out[boxes])
+            ImageMatches(
+                scored=image_scored,
+                hits=image_hits,
+                matched_confidence=matched_confidence[boxes],
+                ignored=left_out[boxes],
+            )
         )
         next_answer, next_truth = of_image.stop, boxes.stop
     return tuple(result)
 
 
-def _ids_in(dataset: Dataset, detections: Detections) -> NDArray[np.int64]:
-    """Return the dataset's class id for each detection, -1 for a class it does not have."""
+def _class_ids_in(dataset: Dataset, detections: Detections) -> NDArray[np.int64]:
+    """Return the dataset's class id of each detection, -1 for other classes."""
     table = [dataset.labels.index(label) if label in dataset.labels else -1 for label in detections.labels]
     return np.array(table, np.int64)[detections.class_ids]
 
@@ -256,7 +264,7 @@ def _scale(image: LabelledImage, input_size: tuple[int, int] | None) -> float:
 
 
 def _mean(precision: NDArray[np.float64]) -> float:
-    """Average as COCOeval's own summary does: it says -1 where there is nothing to measure."""
+    """Average like COCOeval's summary, where -1 is undefined."""
     known = precision[precision > -1]
     return float(known.mean()) if known.size else math.nan
 

@@ -1,4 +1,4 @@
-"""`beeagent evaluate`: a model, datasets and options in; figures, curves and images out."""
+"""`beeagent evaluate`: evaluates a model on datasets and writes metrics, curves and images."""
 
 import json
 from collections import Counter
@@ -23,26 +23,26 @@ from beeagent_models.evaluation.shared_threshold import choose_shared_threshold
 from beeagent_models.progress import step_progress
 
 _MIN_CONFIDENCE = 0.001
-"""Confidence; average precision sums over all thresholds, so next to nothing is held back from it."""
+"""Low, because average precision integrates over all thresholds."""
 _MAX_MIN_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationOptions:
-    """How to measure, and what to write.
+    """Options of an evaluation.
 
     Attributes:
-        labels: of a bare .tflite.
-        choice: of the threshold; None takes the bundle's own, or the best F1 for a bare model.
-        max_false_alarms: per image without any box, that the threshold may leave; None for any number.
-        min_size: objects of a smaller size at the model's input are left out, in pixels; 0 for none.
-        tiles: into how many tiles to cut each image, as the agent takes it; None as the bundle recommends.
-        threads: CPU threads of an inference.
-        plot: where to draw the precision-recall curves.
-        images: folder for images with hits, misses and false alarms.
-        false_alarms: folder for the hardest images without any box; see `write_false_alarms`.
-        record: what the datasets are to the model; writes threshold and figures into the bundle's manifest.
-        attribute: the label attribute, of manifests that have several.
+        labels: labels file of a bare .tflite.
+        choice: rule for the threshold; None for the bundle's threshold, or the best F1 for a bare model.
+        max_false_alarms: maximum number of false alarms per image without a box; None for any.
+        min_size: minimum size of objects at the model's input in pixels; smaller ones are ignored.
+        tiles: tiles of each image, in the agent's notation; None for the bundle's recommendation.
+        threads: number of CPU threads of an inference.
+        plot: file for the precision-recall curves.
+        images: folder for images with true positives, misses and false alarms.
+        false_alarms: folder for the images without a box with the strongest false alarms; see `write_false_alarms`.
+        record: role of the datasets, such as `validation`; records threshold and metrics in the bundle's manifest.
+        attribute: label attribute to read from manifests that have several.
 
     Raises:
         InputError: a value is out of range.
@@ -75,24 +75,24 @@ class EvaluationOptions:
 
 
 def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptions, as_json: bool) -> None:
-    """Measure a model on each dataset by itself and print the figures.
+    """Evaluate a model on each dataset and print the metrics.
 
-    All datasets are measured at one threshold; how it is chosen, if it is to be: see `choose_shared_threshold`.
+    All datasets have one threshold; see `choose_shared_threshold`.
 
     Args:
-        model: a bundle, the name of a bundled model, or a bare .tflite.
-        data: as on the command line, `PATH` or `PATH=label,label`.
-        options: how to measure, and what to write.
+        model: bundle, name of a bundled model, or bare .tflite.
+        data: datasets, `PATH` or `PATH=label,label`.
+        options: options of the evaluation.
         as_json: print JSON instead of tables.
 
     Raises:
-        InputError: something given cannot be used.
+        InputError: an option, the model or a dataset cannot be used.
     """
     bundle = ModelBundle.load(model, labels=options.labels)
     tiling = resolve_tiling(options.tiles, bundle)
     detector = Detector(bundle, DetectorOptions(threads=options.threads, threshold=_MIN_CONFIDENCE, tiling=tiling))
     datasets = _read_datasets(data, attribute=options.attribute)
-    choice = options.choice or _own_choice(bundle)
+    choice = options.choice or _bundle_choice(bundle)
     if options.max_false_alarms is not None:
         choice = options.choice or ThresholdChoice()
         _refuse_without_empty_images(datasets, "--max-false-alarms")
@@ -129,12 +129,12 @@ def run_evaluation(*, model: Path, data: Sequence[str], options: EvaluationOptio
 
 
 def _read_datasets(data: Sequence[str], *, attribute: str | None) -> list[Dataset]:
-    """Read the datasets, each under a name of its own."""
+    """Read the datasets and make their names unique."""
     sources = [parse_source(source) for source in data]
     datasets = [read_dataset(path, labels=labels, label_attribute=attribute) for path, labels in sources]
-    taken = Counter(dataset.name for dataset in datasets)
+    counts = Counter(dataset.name for dataset in datasets)
     named = [
-        replace(dataset, name=str(path)) if taken[dataset.name] > 1 else dataset
+        replace(dataset, name=str(path)) if counts[dataset.name] > 1 else dataset
         for dataset, (path, _) in zip(datasets, sources, strict=True)
     ]
     for name, count in Counter(dataset.name for dataset in named).items():
@@ -143,7 +143,7 @@ def _read_datasets(data: Sequence[str], *, attribute: str | None) -> list[Datase
     return named
 
 
-def _own_choice(bundle: ModelBundle) -> ThresholdChoice:
+def _bundle_choice(bundle: ModelBundle) -> ThresholdChoice:
     if bundle.manifest is None:
         return ThresholdChoice()
     return ThresholdChoice(fixed=bundle.threshold, fixed_by="the bundle's")
@@ -151,17 +151,17 @@ def _own_choice(bundle: ModelBundle) -> ThresholdChoice:
 
 def _refuse_without_empty_images(datasets: Sequence[Dataset], option: str) -> None:
     if all(len(image.boxes) for dataset in datasets for image in dataset.images):
-        raise InputError(f"{option} needs images without any box: give a dataset that has some")
+        raise InputError(f"{option} needs images without a box: give a dataset with such images")
 
 
 def _evaluate(
     detector: Detector, datasets: Sequence[Dataset], choice: ThresholdChoice, options: EvaluationOptions
 ) -> list[Evaluation]:
-    """Measure each dataset, all at one threshold."""
-    size, least = detector.input_size, options.min_size
+    """Evaluate each dataset at the shared threshold."""
+    size, min_size = detector.input_size, options.min_size
     with step_progress("evaluating", sum(len(dataset.images) for dataset in datasets)) as step:
         evaluations = [
-            evaluate(detector, dataset, choice=choice, input_size=size, min_size=least, progress=step)
+            evaluate(detector, dataset, choice=choice, input_size=size, min_size=min_size, progress=step)
             for dataset in datasets
         ]
     shared = choose_shared_threshold(evaluations, choice, max_false_alarms=options.max_false_alarms)
@@ -169,7 +169,7 @@ def _evaluate(
 
 
 def _draw(evaluations: Sequence[Evaluation], folder: Path) -> None:
-    """Draw all images, those of several datasets in a folder for each."""
+    """Draw all images, with a folder per dataset if there are several."""
     for evaluation in evaluations:
         name = evaluation.dataset.name.strip("./").replace("/", "_")
         _draw_all(evaluation, folder / name if len(evaluations) > 1 else folder)
@@ -181,9 +181,9 @@ def _draw_all(evaluation: Evaluation, folder: Path) -> None:
     digits = len(str(len(images)))
     with step_progress("drawing", len(images)) as step:
         for index, (image, detections, matches) in enumerate(
-            zip(images, evaluation.found, evaluation.metrics.matches, strict=True)
+            zip(images, evaluation.detections, evaluation.metrics.matches, strict=True)
         ):
             drawn = draw_truth(load_image(image), image, detections, matches, threshold=evaluation.point.threshold)
-            # The number keeps images of one name from different folders apart.
+            # The index makes names unique, because images of different folders may have the same name.
             write_image(folder / f"{index:0{digits}}-{image.path.stem}.jpg", drawn)
             step()

@@ -1,4 +1,4 @@
-"""Comparing counted crossings of lines with the true ones."""
+"""Compares counted crossings of lines and zones with the ground truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ from beeagent_models.tracks import Crossing, Crossings, Direction
 from beeagent_models.tracks.crossings import Counts
 
 MAX_SHIFT_S = 1.0
-"""Seconds by which a crossing may be counted early or late and still be the same one."""
+"""Maximum time difference of matching crossings in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectionErrors:
-    """The crossings of one line in one direction.
+    """Errors in the crossings of one line in one direction.
 
     Attributes:
-        true: number in the truth.
-        counted: number in the predictions.
-        missed: of the true ones, those that were not counted within `MAX_SHIFT_S`; None for a count without times.
-        extra: of the counted ones, those that are none; likewise.
+        true: number of crossings in the ground truth.
+        counted: number of crossings in the predictions.
+        missed: number of true crossings without a counted one within `MAX_SHIFT_S`; None for counts without times.
+        extra: number of counted crossings without a true one within `MAX_SHIFT_S`; None for counts without times.
     """
 
     true: int
@@ -28,19 +28,19 @@ class DirectionErrors:
 
     @property
     def error(self) -> float | None:
-        """By how much the count is too high (or too low: negative), as a ratio of the true one; None without any."""
+        """Relative error of the count, negative if too low; None without true crossings."""
         return (self.counted - self.true) / self.true if self.true else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossingErrors:
-    """The crossings of one line, or the passages of one zone, by one label.
+    """Errors in the crossings of one line, or the passages of one zone, for one label.
 
     Attributes:
-        line: its name.
-        label: of the objects; empty where the truth names none.
-        into: the crossings in.
-        out: the crossings out.
+        line: name of the line or zone.
+        label: label of the objects; empty if the ground truth has none.
+        into: errors of the crossings in.
+        out: errors of the crossings out.
     """
 
     line: str
@@ -50,22 +50,22 @@ class CrossingErrors:
 
     @property
     def true_net(self) -> int:
-        """True crossings in less those out."""
+        """True crossings in minus those out."""
         return self.into.true - self.out.true
 
     @property
     def counted_net(self) -> int:
-        """Counted crossings in less those out."""
+        """Counted crossings in minus those out."""
         return self.into.counted - self.out.counted
 
     @property
     def net_error(self) -> float | None:
-        """By how much the net count is too high, as a ratio of all true crossings of the line; None without any."""
+        """Error of the net count relative to all true crossings of the line; None without true crossings."""
         crossings = self.into.true + self.out.true
         return (self.counted_net - self.true_net) / crossings if crossings else None
 
     def to_json(self) -> dict[str, object]:
-        """Return all figures by their names."""
+        """Return the figures as JSON values."""
         directions = {
             direction.value: {
                 "true": errors.true,
@@ -81,19 +81,19 @@ class CrossingErrors:
 
 
 def compare_crossings(truth: Crossings, counted: Sequence[Crossing]) -> list[CrossingErrors]:
-    """Compare the counted crossings of each line of the truth, by label.
+    """Compare counted with true crossings, by line and label.
 
-    A label that is empty, in the truth or in the predictions, stands for all labels.
+    If a crossing has an empty label, all labels are taken together.
 
     Args:
-        truth: the true crossings.
-        counted: those to compare, of the same video.
+        truth: true crossings.
+        counted: counted crossings of the same video.
 
     Returns:
-        One for each line and label of the truth or the predictions.
+        The errors for each line of the truth and each label of either.
     """
     labelled = all(one.label for one in (*truth.crossings, *counted))
-    found = []
+    errors = []
     for place in truth.places:
         of_line = [one for one in truth.crossings if one.line == place]
         counted_of_line = [one for one in counted if one.line == place]
@@ -106,22 +106,22 @@ def compare_crossings(truth: Crossings, counted: Sequence[Crossing]) -> list[Cro
                 )
                 for direction in (Direction.IN, Direction.OUT)
             )
-            found.append(CrossingErrors(line=place, label=label, into=into, out=out))
-    return found
+            errors.append(CrossingErrors(line=place, label=label, into=into, out=out))
+    return errors
 
 
 def compare_counts(truth: Crossings, counts: Counts) -> list[CrossingErrors]:
-    """Compare the number of counted crossings of each line of the truth, by label.
+    """Compare counts without times with true crossings, by line and label.
 
     Args:
-        truth: the true crossings; where one has no label, all labels are taken together.
-        counts: of the same video.
+        truth: true crossings; if one has an empty label, all labels are taken together.
+        counts: counts of the same video.
 
     Returns:
-        One for each line and label of the truth or the predictions.
+        The errors for each line of the truth and each label of either.
     """
     labelled = all(one.label for one in truth.crossings)
-    found = []
+    errors = []
     for place in truth.places:
         of_line = [one for one in truth.crossings if one.line == place]
         by_label = counts.get(place, {})
@@ -136,12 +136,12 @@ def compare_counts(truth: Crossings, counts: Counts) -> list[CrossingErrors]:
                 )
                 for direction in (Direction.IN, Direction.OUT)
             )
-            found.append(CrossingErrors(line=place, label=label, into=into, out=out))
-    return found
+            errors.append(CrossingErrors(line=place, label=label, into=into, out=out))
+    return errors
 
 
 def _compare(truth: Sequence[Crossing], counted: Sequence[Crossing]) -> DirectionErrors:
-    """Compare the crossings of one line in one direction, the earliest possible pairs first."""
+    """Match the crossings of one line in one direction greedily by time."""
     times = sorted(one.position_s for one in truth)
     others = sorted(one.position_s for one in counted)
     same = index = other = 0

@@ -1,4 +1,4 @@
-"""False alarms in images without an object: contact sheet, list, and a dataset of them to train on."""
+"""False alarms in images without a box: contact sheet, list, and a dataset of hard negatives."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from beeagent_models.datasets import LabelledImage, load_image
 from beeagent_models.datasets.atomic_write import atomic_write
 from beeagent_models.datasets.ground_truth import Labelling, manifest_line
-from beeagent_models.drawing import ContactSheet, Pixels, draw_labels, fitted, write_image
+from beeagent_models.drawing import ContactSheet, Pixels, draw_labels, fit_square, write_image
 from beeagent_models.evaluation.coco_metrics import boxes_in_pixels
 from beeagent_models.evaluation.measurement import Evaluation
 
@@ -22,24 +22,24 @@ SHEET_FILE: Final = "false-alarms.jpg"
 LIST_FILE: Final = "false-alarms.jsonl"
 DATASET_FILE: Final = "hard-negatives.manifest"
 
-_MOST = 200
+_MAX_ALARMS = 200
 _COLUMNS = 10
 _SIDE = 160
 _CONTEXT = 2.5
-"""Side of what is shown around a detection, in sides of its box."""
-_LEAST_SHOWN = 64
-"""Pixels of the image; smaller crops could not be recognised."""
+"""Side of the crop around a detection, in sides of its box."""
+_MIN_CROP = 64
+"""Minimum side of a crop in pixels of the image, so that its content is recognisable."""
 
 
 @dataclass(frozen=True, slots=True)
 class FalseAlarm:
-    """The strongest detection in an image without any box.
+    """The strongest detection in an image without a box.
 
     Attributes:
-        dataset: name of its dataset.
+        dataset: name of the dataset.
         image: the image.
-        label: what was found.
-        confidence: 0 to 1.
+        label: class of the detection.
+        confidence: confidence of the detection, 0 to 1.
         box: float64, shape (4,): left, top, right, bottom in pixels.
     """
 
@@ -50,7 +50,7 @@ class FalseAlarm:
     box: NDArray[np.float64]
 
     def to_json(self) -> dict[str, Any]:
-        """Return it in a form that `json.dumps` takes."""
+        """Return the values as JSON values."""
         return {
             "dataset": self.dataset,
             "image": str(self.image.path),
@@ -60,19 +60,19 @@ class FalseAlarm:
         }
 
 
-def hardest_false_alarms(evaluations: Sequence[Evaluation], *, limit: int = _MOST) -> list[FalseAlarm]:
-    """Return the strongest detection of each image without any box, the strongest first.
+def hardest_false_alarms(evaluations: Sequence[Evaluation], *, limit: int = _MAX_ALARMS) -> list[FalseAlarm]:
+    """Return the strongest detection of each image without a box, by descending confidence.
 
-    An image with a wrong label, such as a bee without a box, comes first: check before training.
+    Unlabelled objects have high confidences too: check the images before training on them.
     """
     alarms = []
     for evaluation in evaluations:
-        images = zip(evaluation.dataset.images, evaluation.found, evaluation.metrics.matches, strict=True)
+        images = zip(evaluation.dataset.images, evaluation.detections, evaluation.metrics.matches, strict=True)
         for image, detections, match in images:
             scored = np.flatnonzero(match.scored)
             if len(image.boxes) or not len(scored):
                 continue
-            # Detections are sorted, the strongest first.
+            # Detections are sorted by descending confidence.
             index = int(scored[0])
             box = boxes_in_pixels(detections, image)[index]
             confidence = float(detections.confidences[index])
@@ -81,14 +81,14 @@ def hardest_false_alarms(evaluations: Sequence[Evaluation], *, limit: int = _MOS
 
 
 def write_false_alarms(evaluations: Sequence[Evaluation], folder: Path) -> None:
-    """Write a contact sheet of the hardest images without any box, a list of them, and a manifest.
+    """Write a contact sheet, a list and a manifest of the images without a box with the strongest false alarms.
 
-    The list has a JSON object a line. The manifest, a dataset without any box, gives these images a weight of their own
-    in training. Its lines are in the order of the sheet: delete those of images that do show an object.
+    The list has one JSON object per line. The manifest is a dataset without boxes, for training with a weight of its
+    own. Its lines are in the order of the sheet: delete those of images with an unlabelled object.
 
     Args:
-        evaluations: what was measured.
-        folder: that exists; takes `SHEET_FILE`, unless nothing was found, `LIST_FILE` and `DATASET_FILE`.
+        evaluations: evaluations of the model.
+        folder: existing folder for `LIST_FILE`, `DATASET_FILE` and, if there is a false alarm, `SHEET_FILE`.
 
     Raises:
         InputError: a file cannot be written, or an image cannot be read.
@@ -106,21 +106,21 @@ def write_false_alarms(evaluations: Sequence[Evaluation], folder: Path) -> None:
         return
     sheet = ContactSheet(len(alarms), columns=_COLUMNS, side=_SIDE)
     for alarm in alarms:
-        # A long caption is cut at its start.
+        # The confidence comes last, because a long caption is cut at its start.
         sheet.add(_crop(alarm), f"{alarm.image.path.name} {alarm.confidence:.2f}")
     write_image(folder / SHEET_FILE, sheet.pixels)
 
 
 def _crop(alarm: FalseAlarm) -> Pixels:
-    """Cut out the detection with what is around it, and draw its box."""
+    """Crop the detection with its surroundings and draw its box."""
     image, box = alarm.image, alarm.box
-    side = max(_CONTEXT * float((box[2:] - box[:2]).max()), _LEAST_SHOWN)
+    side = max(_CONTEXT * float((box[2:] - box[:2]).max()), _MIN_CROP)
     center = (box[:2] + box[2:]) / 2
     left, top = (max(0, int(middle - side / 2)) for middle in center)
     right, bottom = (
         min(length, max(1, round(float(middle + side / 2))))
         for middle, length in zip(center, (image.width, image.height), strict=True)
     )
-    shown = fitted(np.ascontiguousarray(load_image(image)[top:bottom, left:right]), _SIDE)
+    shown = fit_square(np.ascontiguousarray(load_image(image)[top:bottom, left:right]), _SIDE)
     ratios = (box - [left, top, left, top]) / [right - left, bottom - top, right - left, bottom - top]
     return draw_labels(shown, np.clip(ratios, 0, 1).astype(np.float32)[None], np.zeros(1, np.int64), [""])

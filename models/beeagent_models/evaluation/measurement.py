@@ -1,4 +1,4 @@
-"""Measures a detector on a dataset: average precision, precision and recall at a threshold, errors, time."""
+"""Evaluates a detector on a dataset: average precision, precision and recall at a threshold, errors, time."""
 
 import math
 import time
@@ -25,44 +25,44 @@ from beeagent_models.evaluation.operating_point import (
 
 
 class ImageDetector(Protocol):
-    """Whatever finds things in an image: `beeagent.detection.Detector`, a Keras model behind a wrapper."""
+    """An object detector, such as `beeagent.detection.Detector` or a wrapped Keras model."""
 
     def detect(self, pixels: NDArray[np.uint8], /) -> Detections:
-        """Find what is in an image: uint8, shape (height, width, 3), BGR.
+        """Detect objects in an image: uint8, shape (height, width, 3), BGR.
 
-        Average precision needs the weak detections too: the detector's own threshold must be near 0.
+        The detector's own threshold must be near 0, because average precision integrates over all thresholds.
         """
         ...
 
 
 PRECISIONS = (0.9, 0.99)
-"""At which the best recall is reported."""
+"""Precisions at which the best recall is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class SizeFigures:
-    """Figures of the objects of one size.
+    """Metrics of the objects in one size range.
 
     Attributes:
         size: name of the range in pixels, one of `SIZE_RANGES`.
-        boxes: number of objects; those left out are not counted.
-        found: how many of them were found at the threshold.
-        ap: mean over IoU 0.50 to 0.95; None without an object.
-        ap50: at IoU 0.5; None without an object.
+        boxes: number of objects without the ignored ones.
+        matched: number of objects that were detected at the threshold.
+        ap: mean AP over IoU 0.50 to 0.95; None without an object.
+        ap50: AP at IoU 0.5; None without an object.
         errors: number of errors of each kind at the threshold; see `ErrorBreakdown`.
     """
 
     size: str
     boxes: int
-    found: int
+    matched: int
     ap: float | None
     ap50: float | None
     errors: dict[ErrorKind, int]
 
     @property
     def recall(self) -> float | None:
-        """Share of the objects that were found at the threshold; None without an object."""
-        return self.found / self.boxes if self.boxes else None
+        """Share of the objects that were detected at the threshold; None without an object."""
+        return self.matched / self.boxes if self.boxes else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as JSON values."""
@@ -78,22 +78,22 @@ class SizeFigures:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was measured.
+    """Evaluation of a detector on a dataset.
 
     Attributes:
         dataset: the dataset.
-        found: the detections in each of its images.
-        metrics: COCO's figures and matches.
-        curve: precision and recall over the threshold at IoU 0.5, all classes taken together.
-        point: the threshold that was chosen and what it leads to.
-        errors: the errors at that threshold.
-        seconds: float64, shape (n,): what each image took, from pixels to detections; None where nothing ran.
-        input_size: width and height of the network's input, in which sizes are measured; None: in pixels of the image.
-        min_size: objects of a smaller size are left out, in pixels; 0 for none.
+        detections: detections in each image.
+        metrics: COCO metrics and matches.
+        curve: precision and recall by threshold at IoU 0.5, over all classes.
+        point: the chosen threshold and its metrics.
+        errors: errors at the threshold.
+        seconds: float64, shape (n,): processing time of each image; None if the detector was not run.
+        input_size: width and height of the network's input, for sizes in its pixels; None for sizes in image pixels.
+        min_size: minimum size of objects in pixels; smaller ones are ignored.
     """
 
     dataset: Dataset
-    found: tuple[Detections, ...]
+    detections: tuple[Detections, ...]
     metrics: CocoMetrics
     curve: Curve
     point: OperatingPoint
@@ -104,52 +104,56 @@ class Evaluation:
 
     @property
     def left_out(self) -> int:
-        """Number of objects that were too small."""
+        """Number of objects below the minimum size."""
         return sum(int(match.ignored.sum()) for match in self.metrics.matches)
 
     @property
     def images_without_boxes(self) -> int:
-        """Number of images in which nothing is to be found."""
+        """Number of images without a box."""
         return sum(not len(image.boxes) for image in self.dataset.images)
 
     @property
     def alarms_without_boxes(self) -> NDArray[np.float32]:
-        """Confidences of the detections in images without any box, weak ones too, in no order."""
+        """Confidences of all detections in images without a box, unordered."""
         alarms = [
             detections.confidences[match.scored]
-            for image, detections, match in zip(self.dataset.images, self.found, self.metrics.matches, strict=True)
+            for image, detections, match in zip(self.dataset.images, self.detections, self.metrics.matches, strict=True)
             if not len(image.boxes)
         ]
         return np.concatenate([np.zeros(0, np.float32), *alarms])
 
     @property
     def false_alarms_per_image(self) -> float | None:
-        """Detections from the threshold on per image without any box; None if every image has one."""
+        """Number of detections at the threshold per image without a box; None if every image has one."""
         if not self.images_without_boxes:
             return None
         alarms = self.alarms_without_boxes >= np.float32(self.point.threshold)
         return int(alarms.sum()) / self.images_without_boxes
 
     def reliability(self, *, from_confidence: float = 0.0) -> ReliabilityCurve:
-        """Return how often detections of each confidence, from one on, are right."""
-        confidences, right = scored_detections(self.found, self.metrics.matches)
-        chosen = confidences >= np.float32(from_confidence)
-        return reliability_curve(confidences[chosen], right[chosen])
+        """Return the reliability curve of the detections of at least this confidence."""
+        confidences, right = scored_detections(self.detections, self.metrics.matches)
+        selected = confidences >= np.float32(from_confidence)
+        return reliability_curve(confidences[selected], right[selected])
 
     def at(self, choice: ThresholdChoice) -> "Evaluation":
-        """Return the same evaluation at another threshold."""
+        """Return the evaluation with another threshold."""
         point = choose_threshold(self.curve, choice)
         return replace(
             self,
             point=point,
             errors=break_down_errors(
-                self.dataset, self.found, self.metrics.matches, threshold=point.threshold, input_size=self.input_size
+                self.dataset,
+                self.detections,
+                self.metrics.matches,
+                threshold=point.threshold,
+                input_size=self.input_size,
             ),
         )
 
     @property
     def best_f1(self) -> OperatingPoint:
-        """The threshold with the best F1 on this very dataset."""
+        """The threshold with the best F1 on this dataset."""
         return choose_threshold(self.curve, ThresholdChoice())
 
     def at_precision(self, precision: float) -> OperatingPoint | None:
@@ -159,17 +163,17 @@ class Evaluation:
 
     @property
     def by_size(self) -> tuple[SizeFigures, ...]:
-        """Figures of the objects of each size."""
-        boxes, found = np.zeros((2, len(SIZE_RANGES)), np.int64)
+        """Metrics by size range."""
+        boxes, matched = np.zeros((2, len(SIZE_RANGES)), np.int64)
         for image, match in zip(self.dataset.images, self.metrics.matches, strict=True):
             ranges = size_range(sizes_at_input(image.boxes, image, self.input_size))
             boxes += np.bincount(ranges[~match.ignored], minlength=len(SIZE_RANGES))
-            found += np.bincount(ranges[match.found(self.point.threshold)], minlength=len(SIZE_RANGES))
+            matched += np.bincount(ranges[match.matched(self.point.threshold)], minlength=len(SIZE_RANGES))
         return tuple(
             SizeFigures(
                 size=size,
                 boxes=int(boxes[index]),
-                found=int(found[index]),
+                matched=int(matched[index]),
                 ap=self.metrics.ap_by_size[size],
                 ap50=self.metrics.ap50_by_size[size],
                 errors={kind: int(self.errors.by_size[kind][index]) for kind in ErrorKind},
@@ -178,8 +182,8 @@ class Evaluation:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return all figures as JSON values; None where undefined without an object."""
-        some = self.curve.truths > 0
+        """Return all metrics as JSON values; None if undefined without an object."""
+        has_boxes = self.curve.truths > 0
         best = self.best_f1
         figures: dict[str, Any] = {
             "dataset": self.dataset.name,
@@ -196,13 +200,13 @@ class Evaluation:
             "threshold": self.point.threshold,
             "threshold_chosen_by": self.point.chosen_by,
             "floors_kept": self.point.floors_kept,
-            **{name: getattr(self.point, name) if some else None for name in ("precision", "recall", "f1")},
+            **{name: getattr(self.point, name) if has_boxes else None for name in ("precision", "recall", "f1")},
             "true_positives": self.point.true_positives,
             "false_positives": self.point.false_positives,
             "false_negatives": self.point.false_negatives,
             "false_alarms_per_image_without_boxes": self.false_alarms_per_image,
-            "best_f1": {"f1": best.f1, "threshold": best.threshold} if some else None,
-            "recall_at_precision": {f"{one:g}": self._recall_at(one) for one in PRECISIONS} if some else None,
+            "best_f1": {"f1": best.f1, "threshold": best.threshold} if has_boxes else None,
+            "recall_at_precision": {f"{one:g}": self._recall_at(one) for one in PRECISIONS} if has_boxes else None,
             "calibration": self._calibration(),
             "errors": {kind.value: self.errors.total(kind) for kind in ErrorKind},
             "size_measured_in": "pixels of the image" if self.input_size is None else "pixels of the model's input",
@@ -210,7 +214,7 @@ class Evaluation:
             "curve": {
                 "threshold": self.curve.thresholds.tolist(),
                 "precision": self.curve.precision.tolist(),
-                "recall": self.curve.recall.tolist() if some else None,
+                "recall": self.curve.recall.tolist() if has_boxes else None,
             },
         }
         if self.seconds is not None:
@@ -240,7 +244,7 @@ class Evaluation:
         return {"recall": point.recall, "threshold": point.threshold}
 
 
-def evaluate(  # noqa: PLR0913 - each a choice of its own
+def evaluate(  # noqa: PLR0913
     detector: ImageDetector,
     dataset: Dataset,
     *,
@@ -249,65 +253,69 @@ def evaluate(  # noqa: PLR0913 - each a choice of its own
     min_size: float = 0,
     progress: Callable[[], object] | None = None,
 ) -> Evaluation:
-    """Run a detector over a dataset and measure what it finds.
+    """Run a detector on a dataset and evaluate its detections.
 
     Args:
-        detector: with its own threshold near 0.
-        dataset: the images and boxes. One without any box is measured by its false alarms.
-        choice: how to choose the threshold.
-        input_size: width and height of the network's input, for figures by size; None measures in image pixels.
-        min_size: objects of a smaller size, the square root of the area, are ignored; in those pixels.
+        detector: detector with a threshold near 0.
+        dataset: images with ground truth; without a box, only false alarms are evaluated.
+        choice: rule for the threshold.
+        input_size: width and height of the network's input, for sizes in its pixels; None for sizes in image pixels.
+        min_size: minimum size of objects, the square root of the area, in the same pixels; smaller ones are ignored.
         progress: called after each image.
 
     Raises:
-        InputError: an image cannot be decoded, or the dataset has no label in common with what was found.
+        InputError: an image cannot be decoded, or detector and dataset have no label in common.
     """
-    found: list[Detections] = []
+    detections: list[Detections] = []
     seconds: list[float] = []
     for image in dataset.images:
         pixels = load_image(image)
         start = time.perf_counter()
-        found.append(detector.detect(pixels))
+        detections.append(detector.detect(pixels))
         seconds.append(time.perf_counter() - start)
-        if len(found) == 1:
-            # Better now than after an hour.
-            refuse_unrelated(dataset, frozenset(found[0].labels))
+        if len(detections) == 1:
+            # Fails before a long run, not after it.
+            refuse_unrelated(dataset, frozenset(detections[0].labels))
         if progress is not None:
             progress()
-    return measure(dataset, found, choice=choice, input_size=input_size, min_size=min_size, seconds=np.array(seconds))
+    return measure(
+        dataset, detections, choice=choice, input_size=input_size, min_size=min_size, seconds=np.array(seconds)
+    )
 
 
-def measure(  # noqa: PLR0913 - each a choice of its own
+def measure(  # noqa: PLR0913
     dataset: Dataset,
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     *,
     choice: ThresholdChoice,
     input_size: tuple[int, int] | None = None,
     min_size: float = 0,
     seconds: NDArray[np.float64] | None = None,
 ) -> Evaluation:
-    """Measure what was found in the images of a dataset; arguments as in `evaluate`.
+    """Evaluate the detections in each image of a dataset; other arguments as in `evaluate`.
 
     Raises:
-        InputError: the dataset has no label in common with what was found.
-        ValueError: there are not as many results as images.
+        InputError: detections and dataset have no label in common.
+        ValueError: the number of results is not that of the images.
     """
-    known = frozenset(label for detections in found for label in detections.labels)
+    known = frozenset(label for one in detections for label in one.labels)
     if not dataset.labels:
-        # Nothing but images without an object: whatever the model finds is a false alarm.
+        # A dataset of background images: every detection is a false alarm.
         dataset = replace(dataset, labels=tuple(sorted(known)))
     refuse_unrelated(dataset, known)
-    metrics = coco_metrics(dataset, found, input_size=input_size, min_size=min_size)
+    metrics = coco_metrics(dataset, detections, input_size=input_size, min_size=min_size)
     truths = sum(int((~match.ignored).sum()) for match in metrics.matches)
-    curve = precision_recall_curve(*scored_detections(found, metrics.matches), truths=truths)
+    curve = precision_recall_curve(*scored_detections(detections, metrics.matches), truths=truths)
     point = choose_threshold(curve, choice)
     return Evaluation(
         dataset=dataset,
-        found=tuple(found),
+        detections=tuple(detections),
         metrics=metrics,
         curve=curve,
         point=point,
-        errors=break_down_errors(dataset, found, metrics.matches, threshold=point.threshold, input_size=input_size),
+        errors=break_down_errors(
+            dataset, detections, metrics.matches, threshold=point.threshold, input_size=input_size
+        ),
         seconds=seconds,
         input_size=input_size,
         min_size=min_size,
@@ -315,38 +323,38 @@ def measure(  # noqa: PLR0913 - each a choice of its own
 
 
 def refuse_without_boxes(dataset: Dataset) -> None:
-    """Refuse a dataset that only has images without an object, where figures about objects are needed.
+    """Refuse a dataset without a box.
 
     Raises:
-        InputError: it has no box.
+        InputError: no image has a box.
     """
     if not any(len(image.boxes) for image in dataset.images):
-        raise InputError(f"{dataset.name}: not one of its {len(dataset.images)} images has a box: nothing to measure")
+        raise InputError(f"{dataset.name}: none of its {len(dataset.images)} images has a box: give labelled images")
 
 
 def scored_detections(
-    found: Sequence[Detections], matches: Sequence[ImageMatches]
+    detections: Sequence[Detections], matches: Sequence[ImageMatches]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return confidence, and whether it matched an object, of each detection that counts, all images together."""
-    confidences = [one.confidences[match.scored] for one, match in zip(found, matches, strict=True)]
+    """Return confidence and true-positive flag of each scored detection of all images."""
+    confidences = [one.confidences[match.scored] for one, match in zip(detections, matches, strict=True)]
     return np.concatenate(confidences), np.concatenate([match.hits[match.scored] for match in matches])
 
 
 def refuse_unrelated(dataset: Dataset, labels: frozenset[str]) -> None:
-    """Refuse to measure a model on a dataset whose labels it does not know.
+    """Refuse a dataset that has no label in common with the model.
 
     Args:
         dataset: the dataset.
-        labels: those that the model knows.
+        labels: labels of the model.
 
     Raises:
-        InputError: they have no label in common.
+        InputError: there is no common label.
     """
     if dataset.labels and labels.isdisjoint(dataset.labels):
         shown = ", ".join(sorted(labels - {"???"})[:10]) + (", …" if len(labels) > 10 else "")
         raise InputError(
-            f"{dataset.name} is labelled {', '.join(dataset.labels)}, but the model knows {shown}: "
-            "they have no label in common"
+            f"{dataset.name} is labelled {', '.join(dataset.labels)}, but the classes of the model are {shown}: "
+            "give a dataset with a label in common"
         )
 
 

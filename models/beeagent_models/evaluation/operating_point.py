@@ -1,4 +1,4 @@
-"""Choosing the minimum confidence of a detection, on a precision-recall curve."""
+"""Precision-recall curve, and the choice of the confidence threshold on it."""
 
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Precision and recall at every confidence that occurs, the highest first.
+    """Precision-recall curve with a point for each distinct confidence.
 
     Attributes:
-        thresholds: float64, shape (n,), descending, each value once.
-        true_positives: int64, shape (n,): detections of that confidence or more that matched a box.
-        false_positives: int64, shape (n,): those that matched none.
-        truths: number of boxes.
+        thresholds: float64, shape (n,), strictly descending.
+        true_positives: int64, shape (n,): number of true positives at the threshold.
+        false_positives: int64, shape (n,): number of false positives at the threshold.
+        truths: number of ground-truth boxes.
     """
 
     thresholds: NDArray[np.float64]
@@ -42,20 +42,21 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdChoice:
-    """How to choose the threshold; with nothing given, where F1 is best.
+    """Rule for the threshold; by default the best F1.
 
     Attributes:
-        fixed: this very value, 0 to 1; excludes the floors.
-        precision_floor: at least this precision, 0 to 1, and among those the best recall.
-        recall_floor: at least this recall, 0 to 1, and among those the best precision. With both floors, the
-            best F1 among those that keep both.
-        certainty: confidence level, above 0.5 and below 1, at which the precision floor is kept: by the lower end of
-            Wilson's interval instead of by the precision that was measured, which may be luck. None for the latter.
-        fixed_by: where `fixed` comes from, in words.
-        floors_kept: False where `fixed` was chosen instead of one that keeps the floors.
+        fixed: fixed threshold, 0 to 1; excludes the floors.
+        precision_floor: minimum precision, 0 to 1; the threshold with the best recall is chosen.
+        recall_floor: minimum recall, 0 to 1; the threshold with the best precision is chosen. With both floors, the
+            threshold with the best F1 is chosen.
+        certainty: confidence level of the precision floor, above 0.5 and below 1: the lower bound of Wilson's interval
+            is compared with the floor. None to compare the measured precision, which may be too high by chance.
+        fixed_by: origin of `fixed`, for reports.
+        floors_kept: False if `fixed` was chosen because no threshold keeps the floors.
 
     Raises:
-        InputError: a value is out of range, `fixed` does not stand alone, or a certainty has no precision floor.
+        InputError: a value is out of range, `fixed` is combined with a floor, or there is no precision floor for the
+            certainty.
     """
 
     fixed: float | None = None
@@ -66,8 +67,8 @@ class ThresholdChoice:
     floors_kept: bool = True
 
     def __post_init__(self) -> None:
-        given = {"threshold": self.fixed, "precision floor": self.precision_floor, "recall floor": self.recall_floor}
-        for name, value in given.items():
+        ratios = {"threshold": self.fixed, "precision floor": self.precision_floor, "recall floor": self.recall_floor}
+        for name, value in ratios.items():
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name} is {value}: allowed are 0 to 1")
         if self.fixed is not None and (self.precision_floor is not None or self.recall_floor is not None):
@@ -76,10 +77,10 @@ class ThresholdChoice:
             if not 0.5 < self.certainty < 1:
                 raise InputError(f"certainty is {self.certainty}: allowed is more than 0.5 and less than 1")
             if self.precision_floor is None:
-                raise InputError("a certainty is that of a precision floor: give both")
+                raise InputError("a certainty needs a precision floor: give both")
 
-    def floors_in_words(self) -> str:
-        """Return the floors in words, as in `precision >= 0.9 and recall >= 0.5`; empty without one."""
+    def describe_floors(self) -> str:
+        """Return the floors as text, such as `precision >= 0.9 and recall >= 0.5`; empty without a floor."""
         certain = f" ({self.certainty * 100:g} % certain)" if self.certainty is not None else ""
         floors = (("precision", self.precision_floor, certain), ("recall", self.recall_floor, ""))
         return " and ".join(f"{name} >= {floor:g}{more}" for name, floor, more in floors if floor is not None)
@@ -87,15 +88,15 @@ class ThresholdChoice:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """What a threshold leads to, at IoU 0.5.
+    """A threshold with its counts at IoU 0.5.
 
     Attributes:
-        threshold: detections of this confidence or more count.
-        chosen_by: how it was chosen, in words.
-        floors_kept: False where no threshold keeps the floors and the best F1 was taken in their place.
-        true_positives: detections that matched a box.
-        false_positives: detections that matched none.
-        false_negatives: boxes that no detection matched.
+        threshold: minimum confidence of a detection.
+        chosen_by: description of the rule.
+        floors_kept: False if no threshold keeps the floors and the best F1 was chosen instead.
+        true_positives: number of detections that matched a box.
+        false_positives: number of detections that matched no box.
+        false_negatives: number of boxes without a matching detection.
     """
 
     threshold: float
@@ -122,16 +123,16 @@ class OperatingPoint:
 
 
 def precision_recall_curve(confidences: NDArray[np.floating], hits: NDArray[np.bool_], *, truths: int) -> Curve:
-    """Count hits and false alarms from the strongest detection down.
+    """Return the precision-recall curve of detections.
 
     Args:
-        confidences: shape (n,), in any order.
-        hits: bool, shape (n,): whether the detection matched a box.
-        truths: number of boxes.
+        confidences: confidence of each detection, shape (n,), in any order.
+        hits: bool, shape (n,): True for true positives.
+        truths: number of ground-truth boxes.
     """
     order = np.argsort(-confidences, kind="stable")
     sorted_confidences = confidences[order].astype(np.float64)
-    # Detections of one confidence come together or not at all.
+    # No threshold separates detections of equal confidence.
     last = np.flatnonzero(np.diff(sorted_confidences, append=-np.inf))
     true_positives = np.cumsum(hits[order], dtype=np.int64)[last]
     return Curve(
@@ -143,69 +144,73 @@ def precision_recall_curve(confidences: NDArray[np.floating], hits: NDArray[np.b
 
 
 def choose_threshold(curve: Curve, choice: ThresholdChoice) -> OperatingPoint:
-    """Choose the threshold and say what it leads to.
+    """Choose the threshold and return it with its counts.
 
-    A threshold that is not fixed is midway between the weakest detection it lets pass and the strongest it
-    does not, so that a last digit that differs from one computer to the next changes nothing.
+    A threshold that is not fixed is midway between the confidences of the weakest detection above and the strongest one
+    below it, so that rounding differences between computers have no effect.
     """
     if choice.fixed is not None:
         # The detector compares in float32, the type of its confidences.
         index = int(np.searchsorted(-curve.thresholds, -float(np.float32(choice.fixed)), side="right")) - 1
         return _point(curve, index, threshold=choice.fixed, chosen_by=choice.fixed_by, floors_kept=choice.floors_kept)
-    floors = choice.floors_in_words()
+    floors = choice.describe_floors()
     if not len(curve.thresholds):
-        return _point(curve, -1, threshold=0.5, chosen_by="nothing was found", floors_kept=not floors)
+        return _point(curve, -1, threshold=0.5, chosen_by="no detections", floors_kept=not floors)
     precision, recall, f1 = curve.precision, curve.recall, curve.f1
     kept = keeps_precision(curve.true_positives, curve.false_positives, choice)
     kept &= recall >= (choice.recall_floor or 0)
     if floors and not kept.any():
-        chosen_by = f"best F1, for no threshold gives {floors}"
+        chosen_by = f"best F1, because no threshold has {floors}"
         return _midway(curve, int(np.argmax(f1)), chosen_by=chosen_by, floors_kept=False)
     if choice.precision_floor is not None and choice.recall_floor is None:
-        goal, tie, aim = recall, precision, "best recall"
+        goal, tie, name = recall, precision, "best recall"
     elif choice.recall_floor is not None and choice.precision_floor is None:
-        goal, tie, aim = precision, recall, "best precision"
+        goal, tie, name = precision, recall, "best precision"
     else:
-        goal, tie, aim = f1, precision, "best F1"
+        goal, tie, name = f1, precision, "best F1"
     candidates = np.flatnonzero(kept)
     best = candidates[np.lexsort((tie[candidates], goal[candidates]))[-1]]
-    chosen_by = f"{aim} with {floors}" if floors else aim
+    chosen_by = f"{name} with {floors}" if floors else name
     return _midway(curve, int(best), chosen_by=chosen_by, floors_kept=True)
 
 
-def keeps_precision(right: NDArray[np.int64], wrong: NDArray[np.int64], choice: ThresholdChoice) -> NDArray[np.bool_]:
-    """Return for each of several thresholds whether it keeps the precision floor.
+def keeps_precision(
+    true_positives: NDArray[np.int64], false_positives: NDArray[np.int64], choice: ThresholdChoice
+) -> NDArray[np.bool_]:
+    """Return True for thresholds that keep the precision floor.
 
     Args:
-        right: shape (n,): number of right detections at the threshold.
-        wrong: shape (n,): number of wrong ones.
-        choice: with the floor, and with the certainty at which it is to be kept. Without a floor all keep it.
+        true_positives: shape (n,): number of true positives at each threshold.
+        false_positives: shape (n,): number of false positives at each threshold.
+        choice: precision floor and certainty; without a floor, the result is True.
     """
     if choice.precision_floor is None:
-        return np.ones(len(right), np.bool_)
-    found = right + wrong
+        return np.ones(len(true_positives), np.bool_)
+    count = true_positives + false_positives
     if choice.certainty is not None:
-        return np.asarray(wilson_lower_bound(right, found, choice.certainty) >= choice.precision_floor)
-    return np.asarray((found > 0) & (right / np.maximum(found, 1) >= choice.precision_floor))
+        return np.asarray(wilson_lower_bound(true_positives, count, choice.certainty) >= choice.precision_floor)
+    return np.asarray((count > 0) & (true_positives / np.maximum(count, 1) >= choice.precision_floor))
 
 
-def wilson_lower_bound(right: NDArray[np.int64], found: NDArray[np.int64], certainty: float) -> NDArray[np.float64]:
-    """Return the lower end of Wilson's one-sided interval of a share, 0 to 1.
+def wilson_lower_bound(
+    successes: NDArray[np.int64], trials: NDArray[np.int64], certainty: float
+) -> NDArray[np.float64]:
+    """Return the lower bound of Wilson's one-sided interval of a proportion, 0 to 1.
 
-    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927. It takes detections as
-    independent, which those of one image are not quite: with few images the true interval is wider.
+    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927. It assumes independent trials;
+    detections in one image are not quite independent, so with few images the true interval is wider.
 
     Args:
-        right: shape (n,): number of right detections.
-        found: shape (n,): number of detections, at least as many; for 0 the bound is 0.
-        certainty: confidence level, 0.5 to 1: how often the true share is above the bound.
+        successes: shape (n,): number of successes.
+        trials: shape (n,): number of trials; without a trial, the bound is 0.
+        certainty: confidence level, 0.5 to 1.
     """
     z = NormalDist().inv_cdf(certainty)
-    number = np.maximum(found, 1)
-    share = right / number
+    number = np.maximum(trials, 1)
+    share = successes / number
     center = share + z**2 / (2 * number)
     margin = z * np.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))
-    return np.asarray(np.where(found > 0, np.maximum((center - margin) / (1 + z**2 / number), 0), 0))
+    return np.asarray(np.where(trials > 0, np.maximum((center - margin) / (1 + z**2 / number), 0), 0))
 
 
 def _midway(curve: Curve, index: int, *, chosen_by: str, floors_kept: bool) -> OperatingPoint:

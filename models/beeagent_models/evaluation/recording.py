@@ -1,4 +1,4 @@
-"""Writing what was measured into a bundle's manifest."""
+"""Records thresholds and metrics in a bundle's manifest."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,24 +12,23 @@ from beeagent_models.evaluation.operating_point import OperatingPoint
 
 
 def record_evaluations(bundle: ModelBundle, evaluations: Sequence[Evaluation], *, split: str) -> None:
-    """Make the evaluations' threshold the bundle's, and add their figures to the manifest.
+    """Write threshold and metrics of evaluations to the manifest of a bundle, atomically.
 
-    A threshold that came from the bundle keeps the word on how it was chosen.
-    Earlier figures of the same dataset and split are replaced. The manifest is replaced in one step.
+    If the threshold is that of the bundle, its description is kept. Earlier metrics of the same dataset and split are
+    replaced.
 
     Args:
-        bundle: the bundle that was evaluated.
-        evaluations: what was measured, at least one, all at one threshold, whose `chosen_by` names the datasets that
-            it was chosen on.
-        split: what the datasets were to the model, such as `validation`.
+        bundle: the evaluated bundle.
+        evaluations: one or more evaluations with the same threshold, whose `chosen_by` names its datasets.
+        split: role of the datasets, such as `validation`.
 
     Raises:
-        InputError: the model is bare, objects were left out, or the manifest cannot be written.
+        InputError: the model is bare, objects were ignored, or the manifest cannot be written.
     """
     if bundle.manifest is None:
-        raise InputError(f"--record needs a bundle, whose manifest takes the figures; {bundle.path} is a bare model")
+        raise InputError(f"--record needs a bundle with a manifest, but {bundle.path} is a bare model: leave it out")
     if any(evaluation.min_size for evaluation in evaluations):
-        raise InputError("--record takes figures of all objects: leave out --min-size")
+        raise InputError("--record needs metrics of all objects: leave out --min-size")
     figures = [figures_of(evaluation, split=split) for evaluation in evaluations]
     new = {(one.dataset, one.split) for one in figures}
     kept = evaluations[0].point.threshold == bundle.threshold
@@ -45,25 +44,25 @@ def record_evaluations(bundle: ModelBundle, evaluations: Sequence[Evaluation], *
 
 
 def figures_of(evaluation: Evaluation, *, split: str) -> Metrics:
-    """Return an evaluation's figures as a manifest takes them, with how often each confidence was right."""
+    """Return the metrics and the reliability curve of an evaluation as in a manifest."""
     point, metrics, alarms = evaluation.point, evaluation.metrics, evaluation.false_alarms_per_image
-    some = evaluation.curve.truths > 0
+    has_boxes = evaluation.curve.truths > 0
     return Metrics(
         dataset=evaluation.dataset.name,
         split=split,
-        ap=round(metrics.ap, 4) if some else None,
-        ap50=round(metrics.ap50, 4) if some else None,
-        precision=round(point.precision, 4) if some else None,
-        recall=round(point.recall, 4) if some else None,
+        ap=round(metrics.ap, 4) if has_boxes else None,
+        ap50=round(metrics.ap50, 4) if has_boxes else None,
+        precision=round(point.precision, 4) if has_boxes else None,
+        recall=round(point.recall, 4) if has_boxes else None,
         false_alarms_per_image=None if alarms is None else round(alarms, 4),
         threshold=round(point.threshold, 4),
-        # Where nothing can be right, confidence says nothing about precision elsewhere.
-        reliability=evaluation.reliability().for_manifest() if some else None,
+        # Background images alone say nothing about the relation of confidence and precision.
+        reliability=evaluation.reliability().for_manifest() if has_boxes else None,
     )
 
 
 def threshold_of(evaluation: Evaluation, *, split: str) -> Threshold:
-    """Return a threshold that was chosen on one dataset as a manifest takes it, with how it was chosen."""
+    """Return the threshold of an evaluation as in a manifest, with the rule and the dataset."""
     point = evaluation.point
     return _threshold(replace(point, chosen_by=f"{point.chosen_by}, on {evaluation.dataset.name}"), split)
 

@@ -1,4 +1,4 @@
-"""Shows evaluations to people: tables for the terminal, precision-recall curves as an image."""
+"""Reports of evaluations: tables for the terminal, and plots of precision-recall curves."""
 
 import math
 from collections.abc import Sequence
@@ -28,20 +28,20 @@ _KIND_NAMES: Final = {
     ErrorKind.LABEL_AND_LOCALISATION: "label+loc",
     ErrorKind.BACKGROUND: "background",
 }
-_BINS_A_ROW: Final = 2
-_OF_SEVERAL_LABELS: Final = frozenset({ErrorKind.LABEL, ErrorKind.LABEL_AND_LOCALISATION})
+_BINS_PER_ROW: Final = 2
+_MULTI_CLASS_KINDS: Final = frozenset({ErrorKind.LABEL, ErrorKind.LABEL_AND_LOCALISATION})
 _LEGEND: Final = (
-    "AP: IoU 0.50 to 0.95. Recall and errors at the threshold: missed, no detection near; duplicate, of a stronger "
-    "detection; loc (localisation), IoU 0.1 to 0.5; background, IoU below 0.1."
+    "AP: IoU 0.50 to 0.95. Recall and errors at the threshold: missed, no matching detection; duplicate, the object is "
+    "already matched; loc (localisation), IoU 0.1 to 0.5; background, IoU below 0.1."
 )
 
 
 def evaluation_tables(evaluations: Sequence[Evaluation]) -> Group:
-    """Return the figures as tables for a terminal, a column a dataset and none for all together; print with rich."""
+    """Return the metrics as rich tables for a terminal, with a column per dataset."""
     first = evaluations[0].point
     parts: list[Table | Text] = [
         _summary(evaluations),
-        Text(f"threshold: {first.chosen_by}; precision, recall and F1 at it and at IoU 0.5", style="dim"),
+        Text(f"threshold: {first.chosen_by}; precision, recall and F1 at the threshold and IoU 0.5", style="dim"),
     ]
     if any(evaluation.curve.truths for evaluation in evaluations):
         parts += [Text("\nprecision by confidence, and number of detections", style="bold"), _reliability(evaluations)]
@@ -72,7 +72,7 @@ def _summary(evaluations: Sequence[Evaluation]) -> Table:
     for name in ("precision", "recall", "f1"):
         values = (getattr(one.point, name) if one.curve.truths else None for one in evaluations)
         table.add_row({"f1": "F1"}.get(name, name), *(_percent(value) for value in values))
-    table.add_row("best F1, elsewhere", *(_best_f1(one) for one in evaluations))
+    table.add_row("best F1", *(_best_f1(one) for one in evaluations))
     for precision in PRECISIONS:
         table.add_row(f"recall at P >= {precision:g}", *(_recall_at(one, precision) for one in evaluations))
     alarms = (one.false_alarms_per_image for one in evaluations)
@@ -86,7 +86,7 @@ def _summary(evaluations: Sequence[Evaluation]) -> Table:
 
 def _by_size(evaluation: Evaluation) -> Table:
     several = len(evaluation.dataset.labels) > 1
-    kinds = [kind for kind in ErrorKind if several or kind not in _OF_SEVERAL_LABELS]
+    kinds = [kind for kind in ErrorKind if several or kind not in _MULTI_CLASS_KINDS]
     table = _table("boxes", "AP", "AP50", "recall", *(_KIND_NAMES[kind] for kind in kinds))
     for row in evaluation.by_size:
         counts = (str(row.errors[kind]) for kind in kinds)
@@ -106,17 +106,17 @@ def _alarms_by_size(evaluation: Evaluation) -> Table:
 
 
 def _reliability(evaluations: Sequence[Evaluation]) -> Table:
-    """Lay out how often detections of each confidence are right, for datasets with a box."""
+    """Return a table of precision by confidence, for datasets with a box."""
     with_boxes = [evaluation for evaluation in evaluations if evaluation.curve.truths]
     table = _table(*(shown(evaluation.dataset.name) for evaluation in with_boxes))
     curves = [evaluation.reliability() for evaluation in with_boxes]
     bins = len(curves[0].detections) if curves else 0
-    for start in range(0, bins, _BINS_A_ROW):
-        together = slice(start, start + _BINS_A_ROW)
-        counts = [(int(curve.right[together].sum()), int(curve.detections[together].sum())) for curve in curves]
+    for start in range(0, bins, _BINS_PER_ROW):
+        row = slice(start, start + _BINS_PER_ROW)
+        counts = [(int(curve.right[row].sum()), int(curve.detections[row].sum())) for curve in curves]
         if any(number for _, number in counts):
             cells = (f"{_percent(right / number if number else None)} of {number}" for right, number in counts)
-            table.add_row(f"{start / bins:.1f} to {min(start + _BINS_A_ROW, bins) / bins:.1f}", *cells)
+            table.add_row(f"{start / bins:.1f} to {min(start + _BINS_PER_ROW, bins) / bins:.1f}", *cells)
     return table
 
 
@@ -128,7 +128,7 @@ def _by_label(evaluation: Evaluation) -> Table:
 
 
 def _table(*columns: str) -> Table:
-    # So narrow that three datasets fit 80 columns.
+    # Narrow enough for three datasets in 80 columns.
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", style="bold", no_wrap=True)
     for name in columns:
@@ -160,7 +160,7 @@ def _milliseconds(evaluation: Evaluation) -> str:
 
 
 def check_plot_path(path: Path) -> None:
-    """Refuse a file that the curve cannot be written to, before the long work begins.
+    """Check in advance that the plot can be written.
 
     Raises:
         InputError: the suffix is unknown or the folder is missing.
@@ -169,7 +169,7 @@ def check_plot_path(path: Path) -> None:
 
 
 def plot_curves(evaluations: Sequence[Evaluation], path: Path) -> None:
-    """Draw precision over recall at IoU 0.5, a curve for each dataset with a box, with the threshold marked.
+    """Plot precision over recall at IoU 0.5 for each dataset with a box, with the threshold marked.
 
     Raises:
         InputError: the file cannot be written.
@@ -181,7 +181,7 @@ def plot_curves(evaluations: Sequence[Evaluation], path: Path) -> None:
         if not evaluation.curve.truths:
             continue
         curve, point = evaluation.curve, evaluation.point
-        # A name from outside may hold what matplotlib reads as mathematics, or an underscore that hides it.
+        # matplotlib reads $ as mathematics, and hides labels that begin with an underscore.
         name = shown(evaluation.dataset.name).replace("$", r"\$")
         label = f"{name}: AP50 {_percent(evaluation.metrics.ap50)}"
         (line,) = axes.plot(curve.recall, curve.precision, linewidth=1.5, label=f" {label}")

@@ -1,4 +1,4 @@
-"""`beeagent evaluate --tracks --crossings`: truth and predictions in; figures at each frame rate out."""
+"""`beeagent evaluate --tracks --crossings`: evaluates tracks and crossings at several frame rates."""
 
 import json
 from collections.abc import Sequence
@@ -26,23 +26,23 @@ from beeagent_models.tracks import (
 from beeagent_models.tracks.crossings import is_crossings_file
 
 RATE = "{rate}"
-"""In the name of a file of predictions: stands for each rate."""
+"""Placeholder for the rate in the name of the predictions file."""
 
 _MAX_RATES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackEvaluationOptions:
-    """What to compare.
+    """Options of an evaluation of tracks and crossings.
 
     Attributes:
-        tracks: file of the true tracks; None to compare no tracks.
-        crossings: file of the true crossings; None to compare none.
-        predictions: file of tracks or crossings; with `{rate}` in its name, one for each rate.
-        rates: as on the command line, such as `30,15,10,5`; None for the video's own.
+        tracks: file with the true tracks; None to compare no tracks.
+        crossings: file with the true crossings; None to compare no crossings.
+        predictions: file with tracks or crossings; with `{rate}` in its name, one file per rate.
+        rates: frame rates, such as `30,15,10,5`; None for that of the video.
 
     Raises:
-        InputError: the options do not fit together.
+        InputError: an option is missing.
     """
 
     tracks: Path | None = None
@@ -52,14 +52,14 @@ class TrackEvaluationOptions:
 
     def __post_init__(self) -> None:
         if self.tracks is None and self.crossings is None:
-            raise InputError("--predictions and --rates need a truth: give --tracks TRUTH or --crossings TRUTH")
+            raise InputError("--predictions and --rates need a ground truth: give --tracks TRUTH or --crossings TRUTH")
         if self.predictions is None:
-            raise InputError("--tracks and --crossings need --predictions FILE: the tracks or crossings to measure")
+            raise InputError("--tracks and --crossings need predictions: give --predictions FILE")
 
 
 @dataclass(frozen=True, slots=True)
 class _AtRate:
-    """The figures at one frame rate; `rate` is None where the truth names none."""
+    """The metrics at one frame rate; `rate` is None if unknown."""
 
     rate: float | None
     tracks: TrackMetrics | None
@@ -67,19 +67,19 @@ class _AtRate:
 
 
 def run_track_evaluation(options: TrackEvaluationOptions, *, as_json: bool) -> None:
-    """Measure predicted tracks and crossings at each rate and print the figures.
+    """Evaluate predicted tracks and crossings at each rate and print the metrics.
 
     Args:
-        options: what to compare.
+        options: options of the evaluation.
         as_json: print JSON instead of tables.
 
     Raises:
-        InputError: something given cannot be used.
+        InputError: an option or a file cannot be used.
     """
     truth = None if options.tracks is None else read_tracks(options.tracks, is_truth=True)
     crossings = None if options.crossings is None else read_crossings(options.crossings)
     if truth is not None and not len(truth.frame):
-        raise InputError(f"{options.tracks} has no tracks: give the truth of a video with objects")
+        raise InputError(f"{options.tracks} has no tracks: give the ground truth of a video with objects")
     video_rate = _video_rate(truth, crossings, options)
     figures = [
         _at_rate(truth, crossings, step, rate, options) for step, rate in _steps(options.rates, video_rate, options)
@@ -108,8 +108,8 @@ def run_track_evaluation(options: TrackEvaluationOptions, *, as_json: bool) -> N
         console.print(_crossing_table(figures))
         console.print(
             Text(
-                "error: relative to the true number, of net to all true crossings. missed: true crossings without a "
-                f"counted one within {MAX_SHIFT_S:g} s; extra: the reverse",
+                "error: relative to the true number; of net, relative to all true crossings. missed: true crossings "
+                f"without a counted one within {MAX_SHIFT_S:g} s; extra: counted crossings without a true one",
                 style="dim",
             )
         )
@@ -122,7 +122,7 @@ def _video_rate(truth: Tracks | None, crossings: Crossings | None, options: Trac
     if rate is not None and abs(rate - crossings.rate) > 0.001 * rate:
         raise InputError(
             f"{options.crossings}: rate is {crossings.rate:g} frames/s, that of {options.tracks} is {rate:g}: "
-            "give the truth of one video"
+            "give the ground truth of one video"
         )
     return crossings.rate
 
@@ -130,13 +130,13 @@ def _video_rate(truth: Tracks | None, crossings: Crossings | None, options: Trac
 def _steps(
     text: str | None, video_rate: float | None, options: TrackEvaluationOptions
 ) -> list[tuple[int, float | None]]:
-    """Return for each rate every how manyth frame is measured, and the rate."""
+    """Return the frame step and the rate of each evaluation."""
     if text is None:
         if RATE in str(options.predictions) and video_rate is None:
             raise InputError(f"--predictions {options.predictions} needs --rates")
         return [(1, video_rate)]
     if video_rate is None:
-        raise InputError(f"{options.tracks} names no frame rate, as --rates needs it: put a seqinfo.ini beside it")
+        raise InputError(f"{options.tracks} has no frame rate, which --rates needs: put a seqinfo.ini beside it")
     steps: list[tuple[int, float | None]] = []
     for part in text.split(","):
         try:
@@ -147,8 +147,8 @@ def _steps(
         if step < 1 or abs(video_rate / step - rate) > 0.01 * rate:
             allowed = ", ".join(f"{video_rate / divisor:.4g}" for divisor in (1, 2, 3, 6))
             raise InputError(
-                f"--rates has {part.strip()[:20]!r}: allowed are the video's {video_rate:g} frames/s and whole parts "
-                f"of it, such as {allowed}"
+                f"--rates has {part.strip()[:20]!r}: allowed are the video's {video_rate:g} frames/s and integer "
+                f"fractions of it, such as {allowed}"
             )
         steps.append((step, rate))
     if len(steps) > _MAX_RATES:
@@ -162,9 +162,9 @@ def _at_rate(
     path = Path(str(options.predictions).replace(RATE, "" if rate is None else f"{rate:g}"))
     if is_crossings_file(path):
         if truth is not None or crossings is None:
-            raise InputError(f"{path} has crossings and no tracks: compare it with --crossings alone")
+            raise InputError(f"{path} has crossings and no tracks: leave out --tracks and give --crossings")
         _refuse_several_rates(options, path)
-        return _AtRate(rate, None, tuple(compare_crossings(crossings, _counted(crossings, path))))
+        return _AtRate(rate, None, tuple(compare_crossings(crossings, _read_counted(crossings, path))))
     counts = None if crossings is None else read_counts(path)
     errors: list[CrossingErrors] = []
     if crossings is not None and counts is not None:
@@ -178,7 +178,7 @@ def _at_rate(
     last = truth.frames if truth is not None else crossings.frames if crossings is not None else None
     if last is not None and int(predicted.frame.max(initial=0)) > last:
         raise InputError(
-            f"{path} has tracks in frame {predicted.frame[-1]}, but the video of the truth has {last} frames"
+            f"{path} has tracks in frame {predicted.frame[-1]}, but the video of the ground truth has {last} frames"
         )
     if RATE in str(options.predictions):
         _refuse_other_frames(predicted, step, path)
@@ -186,19 +186,19 @@ def _at_rate(
     metrics = None
     if truth is not None:
         if not len(truth.every(step).frame):
-            raise InputError(f"{options.tracks} has no tracks in every {step}th frame: measure at a higher rate")
+            raise InputError(f"{options.tracks} has no tracks in every {step}th frame: give a higher rate")
         metrics = measure_tracks(truth, predicted.scaled_to(truth.size), every=step)
     if crossings is not None and counts is None:
         scaled, size, frame_rate = predicted.scaled_to(crossings.size), crossings.size, crossings.rate
-        found = [
+        predicted_crossings = [
             *find_track_crossings(scaled, crossings.lines, size=size, rate=frame_rate),
             *find_zone_passages(scaled, crossings.zones, size=size, rate=frame_rate),
         ]
-        errors = compare_crossings(crossings, found)
+        errors = compare_crossings(crossings, predicted_crossings)
     return _AtRate(rate, metrics, tuple(errors))
 
 
-def _counted(truth: Crossings, path: Path) -> Sequence[Crossing]:
+def _read_counted(truth: Crossings, path: Path) -> Sequence[Crossing]:
     counted = read_crossings(path)
     _refuse_other_lines(truth, counted.places, path)
     return counted.crossings
@@ -207,23 +207,23 @@ def _counted(truth: Crossings, path: Path) -> Sequence[Crossing]:
 def _refuse_other_lines(truth: Crossings, names: Sequence[str], path: Path) -> None:
     missing = next((name for name in truth.places if name not in names), None)
     if missing is not None:
-        there = ", ".join(shown(name) for name in names) or "none"
+        available = ", ".join(shown(name) for name in names) or "none"
         kind = "line" if any(line.name == missing for line in truth.lines) else "zone"
-        raise InputError(f"{path} has no {kind} {missing!r}, as the truth has, but {there}: name them alike")
+        raise InputError(f"{path} has no {kind} {missing!r} of the ground truth, but {available}: use the same names")
 
 
 def _refuse_several_rates(options: TrackEvaluationOptions, path: Path) -> None:
-    """Refuse to measure at several rates what was counted at one."""
+    """Refuse several rates for predictions that were counted at one rate."""
     if options.rates is not None and "," in options.rates and RATE not in str(options.predictions):
-        raise InputError(f"{path} has what was counted at one rate: give a file for each, with {RATE} in the name")
+        raise InputError(f"{path} was counted at one rate: give a file for each rate, with {RATE} in the name")
 
 
 def _refuse_other_frames(predicted: Tracks, step: int, path: Path) -> None:
-    """Refuse tracks with frames between those of the rate: their frames are numbered in another way, or not thinned."""
+    """Refuse tracks with frames between those of the rate, whose frames are numbered differently or not subsampled."""
     other = next((int(frame) for frame in predicted.frame if (frame - 1) % step), None)
     if other is not None:
         raise InputError(
-            f"{path} has tracks in frame {other}, which is none of 1, {1 + step}, {1 + 2 * step}, …: "
+            f"{path} has tracks in frame {other}, which is not one of 1, {1 + step}, {1 + 2 * step}, …: "
             "number the frames as in the whole video"
         )
 
@@ -248,8 +248,10 @@ def _crossing_table(figures: Sequence[_AtRate]) -> Table:
             name = shown(f"{errors.line} {errors.label}".strip())
             for direction, way in (("in", errors.into), ("out", errors.out)):
                 counts = (way.true, way.counted)
-                strays = ("-" if stray is None else str(stray) for stray in (way.missed, way.extra))
-                table.add_row(_name(one), Text(f"{name} {direction}"), *map(str, counts), _percent(way.error), *strays)
+                unmatched = ("-" if count is None else str(count) for count in (way.missed, way.extra))
+                table.add_row(
+                    _name(one), Text(f"{name} {direction}"), *map(str, counts), _percent(way.error), *unmatched
+                )
             net = (f"{errors.true_net:+}", f"{errors.counted_net:+}", _percent(errors.net_error))
             table.add_row(_name(one), Text(f"{name} net"), *net, "", "")
     return table

@@ -1,4 +1,4 @@
-"""Measuring tracks against a truth: HOTA, IDF1, MOTA and identity switches, all by the library motrics."""
+"""Track metrics computed by the library motrics: HOTA, IDF1, MOTA and identity switches."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,28 +9,28 @@ import numpy as np
 from beeagent_models.tracks import Tracks
 
 MIN_IOU = 0.5
-"""Overlap from which a box is found, for MOTA, IDF1 and switches; HOTA averages over 0.05 to 0.95."""
+"""Minimum IoU of matching boxes for MOTA, IDF1 and switches; HOTA averages over 0.05 to 0.95."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackMetrics:
-    """How well predicted tracks agree with the truth. Ratios are 0 to 1, but MOTA may be negative.
+    """Metrics of predicted tracks. Ratios are 0 to 1, but MOTA may be negative.
 
     Attributes:
         hota: higher order tracking accuracy.
-        deta: its part for detection.
-        assa: its part for association.
+        deta: detection accuracy, a component of HOTA.
+        assa: association accuracy, a component of HOTA.
         idf1: identity F1.
         mota: multiple object tracking accuracy.
-        switches: how often an object of the truth changed its predicted track.
-        fragments: how often a track of the truth was interrupted.
-        misses: boxes of the truth that were not found.
-        false_alarms: predicted boxes that are none.
-        truth_boxes: number of boxes of the truth.
-        predicted_boxes: of the predictions.
-        truth_tracks: number of tracks of the truth.
-        predicted_tracks: of the predictions.
-        frames: number of frames that were measured.
+        switches: number of identity switches.
+        fragments: number of interruptions of true tracks.
+        misses: number of true boxes without a matching predicted box.
+        false_alarms: number of predicted boxes without a matching true box.
+        truth_boxes: number of true boxes.
+        predicted_boxes: number of predicted boxes.
+        truth_tracks: number of true tracks.
+        predicted_tracks: number of predicted tracks.
+        frames: number of evaluated frames.
     """
 
     hota: float
@@ -49,27 +49,27 @@ class TrackMetrics:
     frames: int
 
     def to_json(self) -> dict[str, float | int]:
-        """Return all figures by their names."""
+        """Return the metrics as JSON values."""
         return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
 def measure_tracks(truth: Tracks, predicted: Tracks, *, every: int = 1) -> TrackMetrics:
-    """Measure predicted tracks on the frames 1, 1 + every, 1 + 2 every and so on.
+    """Evaluate predicted tracks on the frames 1, 1 + every, 1 + 2 every and so on.
 
-    Boxes of two labels never match; an empty label matches any.
+    Boxes of different labels do not match; an empty label matches any.
 
     Args:
-        truth: with at least one object in these frames.
-        predicted: in pixels of the same frame size.
-        every: 1 for all frames.
+        truth: true tracks, with at least one object in these frames.
+        predicted: predicted tracks, in pixels of the same frame size.
+        every: frame step; 1 for all frames.
     """
     frames = range(1, max(truth.last_frame, predicted.last_frame) + 1, every)
     truth, predicted = truth.every(every), predicted.every(every)
-    places, predicted_places = dict(truth.by_frame()), dict(predicted.by_frame())
-    nothing = slice(0, 0)
+    true_rows, predicted_rows = dict(truth.by_frame()), dict(predicted.by_frame())
+    empty = slice(0, 0)
     ids, predicted_ids, similarities = [], [], []
     for frame in frames:
-        rows, columns = places.get(frame, nothing), predicted_places.get(frame, nothing)
+        rows, columns = true_rows.get(frame, empty), predicted_rows.get(frame, empty)
         ids.append(truth.track[rows].tolist())
         predicted_ids.append(predicted.track[columns].tolist())
         similarities.append(_similarity(truth, rows, predicted, columns))
@@ -95,7 +95,7 @@ def measure_tracks(truth: Tracks, predicted: Tracks, *, every: int = 1) -> Track
 
 
 def _similarity(truth: Tracks, rows: slice, predicted: Tracks, columns: slice) -> list[list[float]]:
-    """Return the IoU of each box of a frame's truth with each predicted one; 0 for boxes of two labels."""
+    """Return the IoU of each true and each predicted box of a frame; 0 for different labels."""
     iou = motrics.iou_matrix(truth.boxes[rows].tolist(), predicted.boxes[columns].tolist(), "xywh")
     labels: Sequence[str] = predicted.label[columns]
     return [

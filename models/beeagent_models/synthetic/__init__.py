@@ -1,4 +1,4 @@
-"""Random drawn images for training: scenes with bees and their exact boxes, and backgrounds without.
+"""Random synthetic images for training: scenes of bees with exact boxes, and backgrounds.
 
 The bees and their surroundings are those of the agent's synthetic camera, `beeagent.camera.synthetic`.
 """

@@ -1,4 +1,4 @@
-"""Random backgrounds without bees: hive entrances and other places, composed of materials."""
+"""Random backgrounds without bees: hive entrances, boards, ground, comb and leaves."""
 
 import cv2
 import numpy as np
@@ -8,12 +8,12 @@ from beeagent.camera.synthetic.surroundings import GROUNDS, board, entrance, str
 
 
 def random_background(rng: np.random.Generator, *, width: int, height: int) -> Image:
-    """Draw a place where bees are photographed, without bees: an entrance any way up, a board, ground, comb, leaves.
+    """Draw a background without bees: an entrance in any orientation, a board, ground, comb or leaves.
 
     Args:
-        rng: source of all randomness.
-        width: in pixels, at least 16.
-        height: likewise.
+        rng: random generator.
+        width: image width in pixels, at least 16.
+        height: image height in pixels, at least 16.
 
     Returns:
         uint8, shape (height, width, 3), BGR.
@@ -41,7 +41,7 @@ def random_background(rng: np.random.Generator, *, width: int, height: int) -> I
 
 
 def _defocused(image: Image, sigma: float) -> Image:
-    """Put an image out of focus; a strong blur is computed at a fraction of its size, which looks the same."""
+    """Blur an image; a strong blur is computed at a reduced size, which looks the same."""
     height, width = image.shape[:2]
     shrink = max(1, int(sigma / 1.5))
     small = cv2.resize(image, (max(1, width // shrink), max(1, height // shrink)), interpolation=cv2.INTER_AREA)
@@ -57,7 +57,7 @@ def _tilted(rng: np.random.Generator, image: Image) -> Image:
 
 
 def _add_structures(rng: np.random.Generator, image: Image) -> None:
-    """Add things that people build and write: strips and blocks of another material, printed words, a time stamp."""
+    """Add artificial structures: strips and blocks of another material, and printed text."""
     height, width = image.shape[:2]
     for _ in range(int(rng.choice((0, 1, 2), p=(0.6, 0.3, 0.1)))):
         _strip(rng, image)
@@ -72,7 +72,7 @@ def _add_structures(rng: np.random.Generator, image: Image) -> None:
 
 
 def _strip(rng: np.random.Generator, image: Image) -> None:
-    """Put a board of another material along one side, or a block anywhere, with the shadow of its edge."""
+    """Add a board of another material along one side, or a block anywhere, with the shadow of its edge."""
     height, width = image.shape[:2]
     kind = int(rng.integers(3))
     if kind == 0:

@@ -1,4 +1,4 @@
-"""Independent random images of bees, for training: each with another place, light, camera and number of bees."""
+"""Independent random images of bees for training, with random background, light, camera and number of bees."""
 
 import math
 from dataclasses import dataclass
@@ -28,22 +28,22 @@ from beeagent_models.synthetic.background import random_background
 from beeagent_models.synthetic.boxes import SceneFrame, visible_boxes
 
 _FEW, _MANY = 9, 20
-"""Numbers of bees from which an image shows them from farther away."""
+"""Numbers of bees from which their maximum size is reduced."""
 
 
 def random_scene_frame(rng: np.random.Generator, *, width: int, height: int) -> SceneFrame:
-    """Draw one training image; the same generator state gives the same image, bit for bit.
+    """Draw a training image with 0 to 35 bees, 1/40 to 3/10 of the image long; deterministic for a state of `rng`.
 
     Args:
-        rng: source of all randomness: place, light, camera, and 0 to 35 bees from 1/40 to 3/10 of the image long.
-        width: of the image in pixels, at least 16.
-        height: likewise.
+        rng: random generator.
+        width: image width in pixels, at least 16.
+        height: image height in pixels, at least 16.
 
     Raises:
-        ValueError: the image would be smaller than that.
+        ValueError: the size is too small.
     """
     if min(width, height) < MIN_SIDE:
-        raise ValueError(f"an image needs {MIN_SIDE} pixels each way, not {width}x{height}")
+        raise ValueError(f"size is {width}x{height}: give at least {MIN_SIDE} pixels per side")
     size = max(width, height)
     image = random_background(rng, width=width, height=height)
     count = _count(rng)
@@ -65,7 +65,7 @@ def random_scene_frame(rng: np.random.Generator, *, width: int, height: int) -> 
         paste(image, placed[-1])
     boxes = visible_boxes((height, width), placed)
     image = lit(image, daylight(rng, width=width, height=height))
-    return SceneFrame(pixels=_photographed(rng, image), boxes=boxes)
+    return SceneFrame(pixels=_apply_camera(rng, image), boxes=boxes)
 
 
 def _count(rng: np.random.Generator) -> int:
@@ -75,7 +75,7 @@ def _count(rng: np.random.Generator) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Sun:
-    """The light's shadows: direction, length and softness in pixels, darkness."""
+    """Shadows: direction, length and softness in pixels, and strength."""
 
     angle: float
     reach: float
@@ -85,9 +85,9 @@ class _Sun:
 
 @dataclass(frozen=True, slots=True)
 class _Individual:
-    """A bee drawn once, heading to the right; it may be pasted several times.
+    """A drawn bee, heading to the right, that may be pasted several times.
 
-    `lift` is how much farther its shadow falls than that of a bee on foot.
+    `lift` is the distance of its shadow relative to that of a walking bee.
     """
 
     sprite: Sprite
@@ -96,7 +96,7 @@ class _Individual:
 
 
 def _individuals(rng: np.random.Generator, length: float, count: int, sun: _Sun) -> list[_Individual]:
-    """Draw a few bees of one colony, alike but not the same, on foot and in the air."""
+    """Draw several similar bees, walking and flying."""
     colony = random_look(rng)
     bees = []
     for _ in range(count):
@@ -116,7 +116,7 @@ def _individuals(rng: np.random.Generator, length: float, count: int, sun: _Sun)
 def _places(
     rng: np.random.Generator, count: int, *, size: tuple[int, int], length: float
 ) -> list[tuple[tuple[int, int], float]]:
-    """Choose centres and headings: scattered, in a crowd or in a row; in all directions or about the same."""
+    """Choose centres and headings: scattered, crowded or in a row; with random or similar directions."""
     limits = np.array(size)
     crowded = rng.random() < 0.4
     crowd = rng.uniform(0.1, 0.9, 2) * limits
@@ -124,20 +124,20 @@ def _places(
     if rng.random() < 0.3:
         spread = spread[::-1]
     common, loose = rng.uniform(0, 2 * math.pi), float(rng.choice((0.5, 10.0)))
-    chosen: list[tuple[tuple[int, int], float]] = []
+    placements: list[tuple[tuple[int, int], float]] = []
     for _ in range(count):
         place = np.zeros(2)
-        for _ in range(6):  # a few tries for a free place; after that it sits on another bee
+        for _ in range(6):  # after six attempts to find a free place, bees may overlap
             place = rng.normal(crowd, spread) if crowded else rng.uniform(-0.01, 1.01, 2) * limits
-            nearest = min((math.dist(place, other) for other, _ in chosen), default=math.inf)
+            nearest = min((math.dist(place, other) for other, _ in placements), default=math.inf)
             if nearest > length * rng.uniform(0.2, 1.0):
                 break
-        chosen.append(((round(float(place[0])), round(float(place[1]))), float(rng.normal(common, loose))))
-    return chosen
+        placements.append(((round(float(place[0])), round(float(place[1]))), float(rng.normal(common, loose))))
+    return placements
 
 
 def _stretch(rng: np.random.Generator, bee: _Individual) -> tuple[float, float]:
-    """Vary a bee's size, tilt it out of the image plane, and mirror it."""
+    """Return random scale factors along and across a bee, for size, out-of-plane tilt and mirroring."""
     scale = float(np.clip(rng.normal(0.9, 0.06), 0.7, 1.05)) * (float(rng.uniform(1, 1.3)) if bee.lift > 1 else 1.0)
     tilt = float(rng.uniform(0.65, 1.0)) if rng.random() < 0.45 else 1.0
     return scale * tilt, -scale if rng.random() < 0.5 else scale
@@ -154,7 +154,7 @@ def _stamp(rng: np.random.Generator, bee: _Individual, *, heading: float, sun: _
 
 
 def _lone_shadows(rng: np.random.Generator, image: Image, individuals: list[_Individual]) -> None:
-    """Draw shadows of bees that fly out of view: dark, bee-shaped, and not bees."""
+    """Draw shadows of bees outside the image, as hard negatives."""
     for _ in range(int(rng.integers(1, 5))):
         bee = individuals[int(rng.integers(len(individuals)))]
         heading = float(rng.uniform(0, 2 * math.pi))
@@ -195,8 +195,8 @@ def random_pose(rng: np.random.Generator, *, flying: bool = False) -> BeePose:
     )
 
 
-def _photographed(rng: np.random.Generator, image: Image) -> Image:
-    """Photograph the scene with a camera of random quality and settings."""
+def _apply_camera(rng: np.random.Generator, image: Image) -> Image:
+    """Apply camera effects of random quality and settings."""
     size = max(image.shape[:2])
     tint, exposure = rng.normal(0, 0.09), _exposure(rng, image)
     image = toned(
@@ -210,9 +210,9 @@ def _photographed(rng: np.random.Generator, image: Image) -> Image:
         black=float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
     )
     if rng.random() < 0.3:
-        washed = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
         share = float(rng.uniform(-0.3, 0.6)) if rng.random() < 0.9 else 1.0
-        image = as_image(cv2.addWeighted(image, 1 - share, washed, share, 0))
+        image = as_image(cv2.addWeighted(image, 1 - share, grey, share, 0))
     blur = rng.random()
     if blur < 0.35:
         image = as_image(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1 + size / 800))))
@@ -229,7 +229,7 @@ def _photographed(rng: np.random.Generator, image: Image) -> Image:
 
 
 def _exposure(rng: np.random.Generator, image: Image) -> float:
-    """Return an exposure for the image's mean, as automatic exposure does, not quite exact."""
+    """Return the gain of an imperfect automatic exposure."""
     mean = max(10.0, float(image.mean()))
-    wanted = float(np.clip(rng.normal(118, 28), 65, 190))
-    return float(np.clip((wanted / mean) ** rng.uniform(0.55, 1.0), 0.4, 6.0))
+    target = float(np.clip(rng.normal(118, 28), 65, 190))
+    return float(np.clip((target / mean) ** rng.uniform(0.55, 1.0), 0.4, 6.0))

@@ -1,4 +1,4 @@
-"""Bees at a busy hive entrance, each visit planned before it is drawn, so that every path is known exactly."""
+"""Bees at a busy hive entrance, with visits planned in advance, so that all paths are known exactly."""
 
 import itertools
 import math
@@ -32,18 +32,18 @@ class VisitingBee(Bee):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """The path of one bee from its appearance to its end, with a point every `STEP`.
+    """The path of one bee from its appearance to its disappearance, with a point every `STEP`.
 
     Attributes:
-        number: 1 or more, in the order of the starts.
-        start: seconds from the beginning of the video.
-        look: index of the scene's individual that it looks like.
-        length: of its body in pixels.
+        number: number of the visit, from 1, in the order of the starts.
+        start: start time in seconds of the video.
+        look: index of the individual whose look it has.
+        length: body length in pixels.
         points: float64, shape (n, 2): x and y of the body's centre in pixels.
         headings: float64, shape (n,): radians, 0 to the right, growing clockwise on the screen.
         gaits: float64, shape (n,): phase of its steps or wings in radians.
         flying: bool, shape (n,).
-        by_slot: bool, shape (n,): it walks through the entrance slot, where the hive's front hides it.
+        by_slot: bool, shape (n,): True while it walks through the entrance slot, where the hive's front hides it.
     """
 
     number: int
@@ -58,12 +58,12 @@ class Visit:
 
     @property
     def end(self) -> float:
-        """Seconds from the beginning of the video."""
+        """End time in seconds of the video."""
         return self.start + (len(self.points) - 1) * STEP
 
     @property
     def times(self) -> NDArray[np.float64]:
-        """Of the points, in seconds: float64, shape (n,)."""
+        """Times of the points in seconds: float64, shape (n,)."""
         return np.asarray(self.start + np.arange(len(self.points)) * STEP, dtype=np.float64)
 
     def at(self, seconds: float) -> VisitingBee:
@@ -84,15 +84,15 @@ class Visit:
 
 
 class Traffic:
-    """The bees of a video: they arrive, hover, land, walk, stop, enter, come out, turn back and fly off.
+    """The bees of a video: they arrive, hover, land, walk, stop, enter, leave, turn back and fly off.
 
-    Every visit begins and ends within the video, so that all crossings of a line are complete. The paths do not depend
-    on the frame rate.
+    All visits begin and end within the video, so that all crossings of a line are complete. The paths do not depend on
+    the frame rate.
 
     Args:
-        rng: source of all randomness.
-        ground: where the bees can be.
-        lengths: body length in pixels of each individual that a bee can look like.
+        rng: random generator.
+        ground: area of the bees.
+        lengths: body length in pixels of each individual.
         bees: maximum number of bees at the same time.
         seconds: length of the video.
     """
@@ -113,7 +113,7 @@ class Traffic:
 
     @property
     def bees(self) -> list[Bee]:
-        """Those that are there at the current time."""
+        """The bees at the current time."""
         return [visit.at(self._time) for visit in self._active]
 
     def advance(self, seconds: float) -> None:
@@ -126,7 +126,7 @@ class Traffic:
 
 
 class _Place:
-    """Where the visits lead: the slot, the board before it, the surroundings of the frame; lengths in pixels."""
+    """Goals of the visits: slot, board in front of it, and surroundings of the frame; lengths in pixels."""
 
     def __init__(self, ground: Ground, length: float) -> None:
         self.ground = ground
@@ -137,13 +137,13 @@ class _Place:
         self._room = (ground.height - self.line_y) / length - 0.7
 
     def door(self, rng: np.random.Generator) -> tuple[float, float]:
-        """Return a point behind the slot, out of sight."""
+        """Return a hidden point behind the slot."""
         left, top, right, _ = self.ground.slot
         margin = min(self.length, (right - left) / 2)
         return float(rng.uniform(left + margin, right - margin)), top - 0.8 * self.length
 
     def below(self, rng: np.random.Generator, x: float, least: float = 0.9) -> tuple[float, float]:
-        """Return a point on the board on the outer side of the line, at least so many body lengths from it."""
+        """Return a point on the board on the outer side of the line, at least `least` body lengths from it."""
         return self._near(rng, x), self.line_y + float(
             rng.uniform(least, max(least, min(3.5, self._room)))
         ) * self.length
@@ -157,7 +157,7 @@ class _Place:
         return x, self.slot_bottom + 0.3 * self.length
 
     def outside(self, rng: np.random.Generator) -> tuple[float, float]:
-        """Return a point outside the frame, below it or beside the lower part."""
+        """Return a point outside the frame, below it or beside its lower part."""
         margin = 1.5 * self.length
         if rng.random() < 0.5:
             return float(rng.uniform(0.05, 0.95)) * self.ground.width, self.ground.height + margin
@@ -171,7 +171,7 @@ class _Place:
         return (-margin if left else self.ground.width + margin), y
 
     def left(self, x: float, y: float) -> bool:
-        """Return whether a point is so far outside the frame that no bee there can be seen."""
+        """Return True if a bee at a point would be completely outside the frame."""
         margin = 1.3 * self.length
         return not (-margin < x < self.ground.width + margin and -margin < y < self.ground.height + margin)
 
@@ -181,7 +181,7 @@ class _Place:
 
 
 class _Plan:
-    """A path in the making: each call adds a leg. Speeds in body lengths a second; `stuck` when a leg never arrived."""
+    """Builds a path leg by leg. Speeds are in body lengths per second; `stuck` is True if a leg missed its goal."""
 
     def __init__(self, rng: np.random.Generator, place: _Place, *, at: tuple[float, float], start: float) -> None:
         self.begin = at
@@ -203,7 +203,7 @@ class _Plan:
 
     @property
     def is_ambiguous(self) -> bool:
-        """Whether nobody could say how often it crosses the line: it barely does, or near an end of the line."""
+        """True if the number of crossings is ambiguous: the path barely crosses the line, or near its end."""
         margin, line_y, width = 1.2 * self.length, self.place.line_y, self.place.ground.width
         points = np.array([row[:2] for row in self._rows])
         near = np.abs(points[:, 1] - line_y) < 0.6 * self.length
@@ -217,7 +217,7 @@ class _Plan:
 
     @property
     def comes_back(self) -> bool:
-        """Whether the path leads out of the frame and in again: nobody could say that it is the same bee."""
+        """True if the path leaves the frame and returns, so that the bee's identity would be ambiguous."""
         margin, ground = 0.2 * self.length, self.place.ground
         inside = [
             -margin < x < ground.width + margin and -margin < y < ground.height + margin for x, y, *_ in self._rows
@@ -260,7 +260,7 @@ class _Plan:
         self.fly(goal, speed=speed, brake=False, sway=0.0)
 
     def fly(self, goal: tuple[float, float], *, speed: float, brake: bool, sway: float = 1.2) -> None:
-        """Fly to a goal, or beyond it out of the frame; `sway` is how far the way is from straight."""
+        """Fly to a goal, or beyond it out of the frame; `sway` is the deviation from a straight path."""
         deviation = 0.0
         inside = False
         noise = self.rng.normal(0, sway * math.sqrt(STEP), _MAX_LEG_STEPS)
@@ -280,7 +280,7 @@ class _Plan:
         self.stuck = True
 
     def hover(self, seconds: float) -> None:
-        """Stay in the air about one place, head to the hive."""
+        """Hover around the current position, facing the hive."""
         x, y = self._x, self._y
         steps = round(seconds / STEP)
         for ax, ay in self.rng.normal(0, 3 * self.length * math.sqrt(STEP), (steps, 2)).tolist():
@@ -296,7 +296,7 @@ class _Plan:
     def walk(
         self, goal: tuple[float, float], *, speed: float | None = None, by_slot: bool = False, within: float = 0.15
     ) -> None:
-        """Walk to a goal, or `within` so many body lengths of it."""
+        """Walk to a goal until the distance is below `within` body lengths."""
         limit = (float(self.rng.uniform(2, 5)) if speed is None else speed) * self.length
         current, deviation = 0.0, 0.0
         noise = self.rng.normal(0, 1.5 * math.sqrt(STEP), _MAX_LEG_STEPS)
@@ -307,7 +307,7 @@ class _Plan:
             deviation += float(noise[step]) - 3 * deviation * STEP
             bearing = math.atan2(goal[1] - self._y, goal[0] - self._x)
             bearing += deviation * min(1.0, distance / (2 * self.length))
-            # A bee that is nearly sideways to its goal turns first, or it would circle around it.
+            # A bee that faces sideways turns first; otherwise it would circle around its goal.
             ahead = max(0.1, math.cos(bearing - self._heading))
             current += (min(limit * ahead, 4 * distance) - current) * 8 * STEP
             self._vx, self._vy = current * math.cos(self._heading), current * math.sin(self._heading)
@@ -317,19 +317,19 @@ class _Plan:
         self._vx = self._vy = 0.0
 
     def pause(self, seconds: float) -> None:
-        """Stand still; now and then turn on the spot."""
+        """Stand still, and turn on the spot."""
         self._vx = self._vy = 0.0
         turn_to = self._heading + float(self.rng.normal(0, 0.6))
         for step in range(round(seconds / STEP)):
             self._move(flying=False, turn_to=turn_to if step * STEP > 0.2 else self._heading)
 
     def perhaps_pause(self) -> None:
-        """Stand still, in a third of all cases."""
+        """Stand still with a probability of about a third."""
         if self.rng.random() < 0.35:
             self.pause(float(self.rng.exponential(0.5)))
 
     def _cruise(self) -> float:
-        """Return a flight speed: 0.4 to 1.5 body lengths a frame at 30 frames/s."""
+        """Return a flight speed of 0.4 to 1.5 body lengths per frame at 30 frames/s."""
         return float(self.rng.uniform(12, 45))
 
     def _move(self, *, flying: bool, turn_to: float, by_slot: bool = False) -> None:
@@ -343,13 +343,13 @@ class _Plan:
 
 
 def _chain(rng: np.random.Generator, place: _Place, lengths: tuple[float, ...], seconds: float) -> list[_Plan]:
-    """Plan visits one after the other, as long as they end within the video."""
+    """Plan consecutive visits that end within the video."""
     plans: list[_Plan] = []
     start, misses = float(rng.exponential(0.7)), 0
     while start < seconds and misses < _MAX_MISSES:
         plan = _plan(rng, place, start)
         if plan.stuck or plan.is_ambiguous or plan.comes_back or plan.end > seconds:
-            misses += 1  # another may do, or be short enough
+            misses += 1  # retried: another visit may be valid or shorter
             continue
         plan.look = int(rng.integers(len(lengths)))
         plan.length = lengths[plan.look]

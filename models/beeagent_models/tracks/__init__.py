@@ -1,4 +1,4 @@
-"""Tracks of a video and crossings of lines: what they are, and the files that hold them."""
+"""Tracks of a video and crossings of lines and zones, with their file formats."""
 
 from beeagent_models.tracks.crossings import (
     Crossing,

@@ -1,4 +1,4 @@
-"""Lines across a video, the crossings of them, and the files that hold crossings."""
+"""Crossings of lines and passages of zones: detection in tracks, and file formats."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ Counts = dict[str, dict[str, dict["Direction", int]]]
 """Number of crossings by line, label and direction."""
 
 MARGIN = 0.25
-"""Distance from the line, in body lengths, from which an object is on one side of it."""
+"""Minimum distance from the line, in body lengths, of an object that is on one side of it."""
 
 _DECIMALS = 6
 
@@ -43,9 +43,9 @@ class Line:
     """A straight line across the frame.
 
     Attributes:
-        name: of the line.
-        start: x and y in ratios of the frame.
-        end: likewise; not the same point.
+        name: name of the line.
+        start: x and y of the start in ratios of the frame.
+        end: x and y of the end in ratios of the frame; not the same point.
     """
 
     name: str
@@ -55,10 +55,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
-    """A part of the frame that objects come into and go out of by where their tracks begin and end.
+    """A polygon of the frame; passages in and out follow from the first and last positions of tracks.
 
     Attributes:
-        name: of the zone.
+        name: name of the zone.
         points: x and y of three or more corners, in ratios of the frame.
     """
 
@@ -68,16 +68,16 @@ class Zone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossing:
-    """An object that has gone over a line, or into or out of a zone.
+    """A crossing of a line, or a passage into or out of a zone.
 
     Attributes:
         line: name of the line or zone.
-        direction: of the object.
-        frame: the first frame in which its centre is beyond the line, 1 for the first of the video; for a zone, the
-            last frame of its track.
-        position_s: seconds from the beginning of the video.
-        track: number of the object; None if the file names none.
-        label: of the object; empty if the file names none.
+        direction: direction of the object.
+        frame: first frame in which the object's centre is beyond the line, 1 for the first of the video; for a zone,
+            the last frame of its track.
+        position_s: position in the video in seconds.
+        track: track number of the object; None if unknown.
+        label: label of the object; empty if unknown.
     """
 
     line: str
@@ -90,15 +90,15 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossings:
-    """All crossings of a video, in the order of their frames.
+    """All crossings in a video, in the order of their frames.
 
     Attributes:
-        lines: that were watched.
-        crossings: of them.
+        lines: counting lines.
+        crossings: crossings of the lines and passages of the zones.
         size: width and height of a frame in pixels.
-        rate: frames per second of the video.
+        rate: frame rate of the video.
         frames: number of frames of the video.
-        zones: that were watched.
+        zones: counting zones.
     """
 
     lines: tuple[Line, ...]
@@ -118,7 +118,7 @@ def parse_line(text: str, *, name: str = "line") -> Line:
     """Parse a line as on the command line: `X1,Y1,X2,Y2` in ratios of the frame.
 
     Raises:
-        InputError: these are not four numbers of 0 to 1, or the line has no length.
+        InputError: the text is not four numbers from 0 to 1, or the line has no length.
     """
     try:
         values = [float(part) for part in text.split(",")]
@@ -138,20 +138,20 @@ def find_crossings(
     start: tuple[float, float],
     end: tuple[float, float],
 ) -> list[tuple[float, Direction]]:
-    """Find where a path goes over a line.
+    """Find the crossings of a line by a path.
 
-    An object is on a side of the line when its centre is `margins` away from it. It has crossed when it is on the
-    other side than before and its way led over the line between the line's ends. So one that stops or circles on the
-    line, and one whose box jitters there, crosses once or not at all.
+    An object is on a side of the line if its centre is at least `margins` away from it. It has crossed if the side has
+    changed and its path intersects the line between the ends. So an object that stops, circles or jitters on the line
+    crosses once or not at all.
 
     Args:
         points: float64, shape (n, 2): x and y of the centre in pixels.
-        margins: float64, shape (n,), in pixels.
-        start: of the line in pixels.
-        end: likewise.
+        margins: float64, shape (n,): minimum distance from the line in pixels.
+        start: start of the line in pixels.
+        end: end of the line in pixels.
 
     Returns:
-        For each crossing where between the points it was, as an index with a fraction, and its direction.
+        The fractional index into the points and the direction of each crossing.
     """
     along = np.subtract(end, start)
     length = math.hypot(*along)
@@ -176,11 +176,11 @@ def find_crossings(
 def find_track_crossings(
     tracks: Tracks, lines: Sequence[Line], *, size: tuple[int, int], rate: float
 ) -> list[Crossing]:
-    """Find the crossings of tracks: of the centres of their boxes, with the longer side as the body's length.
+    """Find the crossings of lines by the box centres of tracks, with the longer side of a box as body length.
 
     Args:
-        tracks: in pixels of a frame of `size`.
-        lines: to watch.
+        tracks: tracks in pixels of a frame of `size`.
+        lines: counting lines.
         size: width and height of a frame in pixels.
         rate: frames per second of the video.
 
@@ -211,11 +211,11 @@ def find_track_crossings(
 
 
 def find_zone_passages(tracks: Tracks, zones: Sequence[Zone], *, size: tuple[int, int], rate: float) -> list[Crossing]:
-    """Find who came into and went out of zones: whose first and last box have their centres on different sides.
+    """Find the passages of zones: tracks whose first and last box centres are on different sides of the boundary.
 
     Args:
-        tracks: in pixels of a frame of `size`.
-        zones: to watch.
+        tracks: tracks in pixels of a frame of `size`.
+        zones: counting zones.
         size: width and height of a frame in pixels.
         rate: frames per second of the video.
 
@@ -295,16 +295,16 @@ class _Traffic(Row):
 
 
 def read_counts(path: Path) -> Counts | None:
-    """Read what the agent counted: the sum of its messages beeagent.traffic/1, each once.
+    """Read the counts of the agent: the sum of its messages beeagent.traffic/1 without duplicates.
 
     Args:
-        path: JSON Lines; other messages of the agent may lie between.
+        path: JSON Lines file, which may contain other messages of the agent too.
 
     Returns:
-        The counts, None if the file has no such message.
+        The counts; None if the file has no such message.
 
     Raises:
-        InputError: the file cannot be read, or a message is not as it should be.
+        InputError: the file cannot be read, or a message is invalid.
     """
     counts: Counts | None = None
     known: set[str] = set()
@@ -321,7 +321,7 @@ def read_counts(path: Path) -> Counts | None:
         if message.event_id in known:
             continue
         known.add(message.event_id)
-        # A zone with the name of a line cannot be in a truth.
+        # In a ground truth, names of zones and lines are distinct.
         for line, by_label in (message.zones | message.lines).items():
             of_line = counts.setdefault(line, {})
             for label, passed in by_label.items():
@@ -332,7 +332,7 @@ def read_counts(path: Path) -> Counts | None:
 
 
 def is_crossings_file(path: Path) -> bool:
-    """Return whether the file's first line names the schema beeagent.crossings/1.
+    """Return True if the first line of a file has the schema beeagent.crossings/1.
 
     Raises:
         InputError: the file cannot be read.
@@ -342,17 +342,17 @@ def is_crossings_file(path: Path) -> bool:
 
 
 def read_crossings(path: Path) -> Crossings:
-    """Read JSON Lines of the schema beeagent.crossings/1: a header with the lines, then one crossing a line.
+    """Read JSON Lines of the schema beeagent.crossings/1: a header, then one crossing per line.
 
     Raises:
-        InputError: the file cannot be read, or a line is not as it should be.
+        InputError: the file cannot be read, or a line is invalid.
     """
     rows = lines_of(path)
     first = next(rows, None)
     if first is None:
         raise InputError(f"{path} is empty: give a file of crossings, {SCHEMA}")
     if not first[1].startswith("{"):
-        raise InputError(f"{path}, line {first[0]}: no JSON object: give a file of crossings, {SCHEMA}")
+        raise InputError(f"{path}, line {first[0]}: not a JSON object: give a file of crossings, {SCHEMA}")
     header = parse_row(_Header, first[1], path=path, number=first[0])
     lines = tuple(_line(path, one) for one in header.lines)
     zones = tuple(_zone(path, one) for one in header.zones)
@@ -361,7 +361,9 @@ def read_crossings(path: Path) -> Crossings:
         raise InputError(f"{path}, line {first[0]}: lines has no line and zones no zone: give at least one")
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{path}, line {first[0]}: the line {name!r} is there twice: give each a name of its own")
+            raise InputError(
+                f"{path}, line {first[0]}: the name {name!r} is duplicate: give each line and zone its own"
+            )
     found = []
     for number, text in rows:
         row = parse_row(_CrossingRow, text, path=path, number=number)
@@ -405,8 +407,8 @@ def write_crossings(path: Path, crossings: Crossings) -> None:
     """Write JSON Lines of the schema beeagent.crossings/1.
 
     Args:
-        path: the file; its folder exists.
-        crossings: to write.
+        path: file in an existing folder.
+        crossings: the crossings.
 
     Raises:
         InputError: the file cannot be written.
@@ -437,12 +439,12 @@ def write_crossings(path: Path, crossings: Crossings) -> None:
 
 
 def write_places(path: Path, lines: Sequence[Line], zones: Sequence[Zone] = ()) -> None:
-    """Write a places.toml with the lines and zones, for the agent to count at.
+    """Write a places.toml with lines and zones for the agent.
 
     Args:
-        path: the file; its folder exists.
-        lines: to write; each name of letters, digits, - and _.
-        zones: likewise.
+        path: file in an existing folder.
+        lines: counting lines, with names of letters, digits, - and _.
+        zones: counting zones, with names of letters, digits, - and _.
 
     Raises:
         InputError: the file cannot be written.

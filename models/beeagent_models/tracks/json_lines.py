@@ -1,4 +1,4 @@
-"""Reading JSON Lines whose first line is a header; each error names file, line, field, value and what is allowed."""
+"""Reads JSON Lines with a header; errors name file, line, field, value and what is allowed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ MAX_TRACK = 2**53
 
 
 class Row(BaseModel):
-    """One line; unknown fields are ignored, as later versions may add some."""
+    """One line; unknown fields are ignored for forward compatibility."""
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
@@ -25,7 +25,7 @@ R = TypeVar("R", bound=Row)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not blank, with their numbers.
+    """Yield number and text of the lines that are not blank.
 
     Raises:
         InputError: the file cannot be read, or is not UTF-8.
@@ -47,7 +47,7 @@ def parse_row(model: type[R], text: str, *, path: Path, number: int) -> R:
     """Parse one line.
 
     Raises:
-        InputError: it is no JSON, a field is missing, or a value is not allowed.
+        InputError: the line is not JSON, a field is missing, or a value is not allowed.
     """
     try:
         return model.model_validate_json(text)
@@ -60,10 +60,10 @@ def parse_row(model: type[R], text: str, *, path: Path, number: int) -> R:
 
 
 def schema_of(text: str, *, path: Path, number: int) -> str:
-    """Return the schema that a line names, empty if it names none.
+    """Return the schema of a line, or an empty text.
 
     Raises:
-        InputError: it is no JSON object.
+        InputError: the line is not a JSON object.
     """
     return parse_row(_AnyRow, text, path=path, number=number).format
 

@@ -20,7 +20,7 @@ from beeagent_models.tracks.json_lines import MAX_FRAMES, MAX_TRACK, Row, lines_
 SCHEMA = "beeagent.tracks/1"
 _DETECTIONS = "beeagent.detections/1"
 MESSAGES = (_DETECTIONS, "beeagent.traffic/1", "beeagent.status/1")
-"""Schemas of the agent, whose messages one file may mix."""
+"""Schemas of the agent's messages, which one file may mix."""
 
 _MAX_SIDE = 65_536
 _MAX_RATE = 10_000
@@ -30,12 +30,12 @@ _DECIMALS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tracks:
-    """The objects of each frame of a video: a box, a label, and a number that stays with the object.
+    """The tracked objects in each frame of a video.
 
     Attributes:
-        frame: int64, shape (n,): number of the frame, 1 for the first; ascending.
-        track: int64, shape (n,): number of the object, unique within its frame.
-        label: its label each; empty where the file names none.
+        frame: int64, shape (n,): frame numbers, 1 for the first; ascending.
+        track: int64, shape (n,): track numbers, unique within a frame.
+        label: label of each object; empty if unknown.
         boxes: float64, shape (n, 4): left, top, width, height in pixels.
         size: width and height of a frame in pixels; None if unknown.
         rate: frames per second; None if unknown.
@@ -52,24 +52,24 @@ class Tracks:
 
     @property
     def last_frame(self) -> int:
-        """Number of the video's last frame, or of the last with an object where the length is unknown."""
+        """Number of the video's last frame, or of the last with an object if the length is unknown."""
         return self.frames if self.frames is not None else int(self.frame.max(initial=0))
 
     def scaled_to(self, size: tuple[int, int] | None) -> "Tracks":
-        """Return the tracks in pixels of another frame size; unchanged where either size is unknown."""
+        """Return the tracks in pixels of another frame size; unchanged if either size is unknown."""
         if self.size is None or size is None or self.size == size:
             return self
         factors = np.array(size * 2) / np.array(self.size * 2)
         return replace(self, boxes=self.boxes * factors, size=size)
 
     def every(self, step: int) -> "Tracks":
-        """Return the objects of frames 1, 1 + step, 1 + 2 step and so on."""
+        """Return the objects in frames 1, 1 + step, 1 + 2 step and so on."""
         kept = (self.frame - 1) % step == 0
         label = tuple(label for label, keep in zip(self.label, kept, strict=True) if keep)
         return replace(self, frame=self.frame[kept], track=self.track[kept], label=label, boxes=self.boxes[kept])
 
     def by_frame(self) -> Iterator[tuple[int, slice]]:
-        """Yield each frame that has objects, and where they are."""
+        """Yield each frame with objects, and the slice of its objects."""
         numbers, starts, counts = np.unique(self.frame, return_index=True, return_counts=True)
         for number, start, count in zip(numbers.tolist(), starts.tolist(), counts.tolist(), strict=True):
             yield number, slice(start, start + count)
@@ -132,7 +132,7 @@ class _Message(Row):
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """An object as it was read, and the line of the file for errors."""
+    """An object of a file, with its line for errors."""
 
     line: int
     frame: int
@@ -142,22 +142,22 @@ class _Found:
 
 
 def read_tracks(path: Path, *, rate: float | None = None, is_truth: bool = False) -> Tracks:
-    """Read tracks from a file, whose content shows its format.
+    """Read tracks from a file; the format is detected.
 
-    - MOT challenge text: `frame,track,left,top,width,height,…` in pixels. A `seqinfo.ini` beside it or beside its
-      folder `gt` gives size, rate and number of frames. In a truth, objects whose seventh value is 0 are left out, as
-      the format has it.
+    - MOT challenge text: `frame,track,left,top,width,height,…` in pixels. Size, rate and number of frames are read from
+      a `seqinfo.ini` beside it or beside its folder `gt`. In a ground truth, objects whose seventh value is 0 are
+      ignored, as the format defines.
     - JSON Lines of the schema beeagent.tracks/1.
-    - Messages of the agent, beeagent.detections/1, whose `position_s` gives the frame. Detections without a `track` are
-      passed over.
+    - Messages of the agent, beeagent.detections/1, with the frame from `position_s`. Detections without a `track` are
+      ignored.
 
     Args:
         path: the file.
-        rate: of the video in frames per second; messages need it.
-        is_truth: read it as a truth.
+        rate: frame rate of the video; required for messages.
+        is_truth: the file is a ground truth.
 
     Raises:
-        InputError: the file cannot be read, or a line is not as it should be.
+        InputError: the file cannot be read, or a line is invalid.
     """
     lines = lines_of(path)
     first = next(lines, None)
@@ -186,7 +186,7 @@ def _read_own(path: Path, first: tuple[int, str], lines: Iterable[tuple[int, str
 def _read_messages(path: Path, lines: Iterable[tuple[int, str]], *, rate: float | None) -> Tracks:
     if rate is None:
         raise InputError(
-            f"{path}: messages of the agent need the frame rate of the video, which the truth does not name"
+            f"{path}: messages of the agent need the frame rate of the video, which the ground truth does not have"
         )
     found: list[_Found] = []
     size, detected = None, False
@@ -247,14 +247,14 @@ def _numbers(path: Path, number: int, text: str) -> list[float]:
             value = math.nan
         if not math.isfinite(value) or abs(value) > MAX_TRACK:
             raise InputError(
-                f"{path}, line {number}: {field.strip()[:40]!r} is no number: give numbers and commas only"
+                f"{path}, line {number}: {field.strip()[:40]!r} is not a number: give numbers and commas only"
             )
         values.append(value)
     return values
 
 
 def _sequence_info(path: Path) -> tuple[tuple[int, int] | None, float | None, int | None]:
-    """Return size, rate and number of frames from the sequence's `seqinfo.ini`, None for each without one."""
+    """Return size, rate and number of frames from the sequence's `seqinfo.ini`, or None for each."""
     folders = (path.parent, path.parent.parent) if path.parent.name == "gt" else (path.parent,)
     file = next((folder / "seqinfo.ini" for folder in folders if (folder / "seqinfo.ini").is_file()), None)
     if file is None:
@@ -271,7 +271,7 @@ def _sequence_info(path: Path) -> tuple[tuple[int, int] | None, float | None, in
         min(size) > 0 and max(size) <= _MAX_SIDE and 0 < rate <= _MAX_RATE and 1 <= frames <= MAX_FRAMES
     ):  # NaN fails too
         raise InputError(
-            f"{file} is not as the MOT challenge has it: give imWidth, imHeight, frameRate and seqLength in [Sequence]"
+            f"{file} is not in MOT challenge format: give imWidth, imHeight, frameRate and seqLength in [Sequence]"
         )
     return size, rate, frames
 
@@ -279,13 +279,13 @@ def _sequence_info(path: Path) -> tuple[tuple[int, int] | None, float | None, in
 def _assembled(
     path: Path, found: list[_Found], *, size: tuple[int, int] | None, rate: float | None, frames: int | None
 ) -> Tracks:
-    """Sort the objects by frame, and refuse a track that is in a frame twice and a frame after the last."""
+    """Sort the objects by frame, and refuse duplicate tracks in a frame and frames after the last."""
     found.sort(key=lambda one: (one.frame, one.track, one.line))
     for one, next_one in itertools.pairwise(found):
         if (one.frame, one.track) == (next_one.frame, next_one.track):
             raise InputError(
-                f"{path}, line {next_one.line}: track {one.track} is in frame {one.frame} already, by line {one.line}: "
-                "give each object a number of its own"
+                f"{path}, line {next_one.line}: track {one.track} is already in frame {one.frame}, by line {one.line}: "
+                "give each object its own number"
             )
     if frames is not None and found and found[-1].frame > frames:
         last = found[-1]
@@ -302,11 +302,11 @@ def _assembled(
 
 
 def write_tracks(path: Path, tracks: Tracks) -> None:
-    """Write JSON Lines of the schema beeagent.tracks/1: a header, then a line for each frame of the video.
+    """Write JSON Lines of the schema beeagent.tracks/1: a header, then one line per frame.
 
     Args:
-        path: the file; its folder exists.
-        tracks: with size, rate and number of frames.
+        path: file in an existing folder.
+        tracks: tracks with size, rate and number of frames.
 
     Raises:
         InputError: the file cannot be written.
@@ -327,11 +327,11 @@ def write_tracks(path: Path, tracks: Tracks) -> None:
 
 
 def write_mot(folder: Path, tracks: Tracks) -> Path:
-    """Write a folder as the MOT challenge has it: `gt/gt.txt` and `seqinfo.ini`. Pixels count from 0.
+    """Write a folder in MOT challenge format: `gt/gt.txt` and `seqinfo.ini`, with pixels from 0.
 
     Args:
-        folder: made if need be.
-        tracks: with size, rate and number of frames.
+        folder: folder to create if missing.
+        tracks: tracks with size, rate and number of frames.
 
     Returns:
         The file `gt.txt`.
@@ -345,7 +345,7 @@ def write_mot(folder: Path, tracks: Tracks) -> Path:
     with atomic_write(truth) as file:
         for frame, track, box in zip(tracks.frame, tracks.track, tracks.boxes, strict=True):
             left, top, across, down = (f"{value:.6g}" for value in box)
-            # Consider it, class 1, wholly visible: what the format asks for behind the box.
+            # Fields after the box: considered, class 1, fully visible.
             file.write(f"{frame},{track},{left},{top},{across},{down},1,1,1\n")
     with atomic_write(folder / "seqinfo.ini") as file:
         file.write(

@@ -63,6 +63,7 @@ class LoaderOptions:
         batch_size: number of images per batch.
         first_step: step of the first batch.
         last_step: step after the last batch.
+        first_image: index of the first image in the batch of all processes of a run.
     """
 
     store: Path
@@ -73,6 +74,7 @@ class LoaderOptions:
     batch_size: int
     first_step: int
     last_step: int
+    first_image: int = 0
 
 
 def make_batch(composer: Composer, match: Matcher, options: LoaderOptions, step: int) -> Batch:
@@ -83,7 +85,7 @@ def make_batch(composer: Composer, match: Matcher, options: LoaderOptions, step:
     class_ids = np.zeros((size, MAX_OBJECTS), np.int32)
     matches = []
     for number in range(size):
-        rng = np.random.default_rng([options.seed, step, number])
+        rng = np.random.default_rng([options.seed, step, options.first_image + number])
         crop = _limit_objects(composer.compose(rng, width=options.width, height=options.height))
         images[number] = crop.pixels[..., ::-1]
         boxes[number, : len(crop.boxes)] = crop.boxes

@@ -54,6 +54,7 @@ class TrainingOptions:
         validate_every: number of steps between validations on training samples and validation datasets; 0 for never.
         save_every: number of steps between saves of the state.
         workers: number of loader processes. The result does not depend on it.
+        devices: number of devices that share each batch, on JAX; None for 1, or for all in several processes.
         precision: compute precision of the layers: `float32`, `bfloat16`, or `auto` for bfloat16 on a GPU.
         command: command line, for the record.
         revision: commit of the code, for the record.
@@ -90,6 +91,7 @@ class TrainingOptions:
     validate_every: int = 1000
     save_every: int = 200
     workers: int = 1
+    devices: int | None = None
     precision: str = "auto"
     command: str = ""
     revision: str = ""
@@ -116,6 +118,8 @@ class TrainingOptions:
         _within("synthetic", self.synthetic, 0.0, 1.0)
         _within("pasted", self.pasted, 0.0, 1.0 - self.synthetic)
         _within("workers", self.workers, 1, 64)
+        if self.devices is not None:
+            _within("devices", self.devices, 1, 4096)
         for name in ("warmup_steps", "scenes", "backgrounds", "validate_every"):
             _within(name.replace("_", " "), getattr(self, name), 0, _MAX_COUNT)
         for name in ("batch_size", "steps", "save_every"):
@@ -134,7 +138,7 @@ class TrainingOptions:
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that determine the result as JSON values."""
-        excluded = {"out", "workers", "save_every", "validate_every", "validation", "command", "revision"}
+        excluded = {"out", "workers", "devices", "save_every", "validate_every", "validation", "command", "revision"}
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in excluded}
         for name in ("backbone_weights", "warm_start"):
             values[name] = values[name] and values[name].name

@@ -16,8 +16,8 @@ from beeagent_models.training.optimizer import first_cooldown_step, min_steps
 from beeagent_models.training.options import TrainingOptions
 
 
-def environment(options: TrainingOptions) -> dict[str, Any]:
-    """Return command, code revision, library versions and machine of a run."""
+def environment(options: TrainingOptions, *, devices: int) -> dict[str, Any]:
+    """Return command, code revision, library versions, machine and number of devices of a run."""
     backend = keras.backend.backend()
     return {
         "command": options.command,
@@ -26,6 +26,7 @@ def environment(options: TrainingOptions) -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "backend": backend,
+        "devices": devices,
         "versions": {
             "beeagent": __version__,
             **{name: _version(name) for name in ("keras", "numpy", "opencv-python-headless", backend)},

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from beeagent.errors import BeeagentError
+from beeagent.errors import BeeagentError, InputError
 from numpy.typing import NDArray
 
 from beeagent_models.efficientdet.checkpoint import save_checkpoint
@@ -17,6 +17,7 @@ from beeagent_models.efficientdet.config import EfficientDetConfig
 from beeagent_models.training.backend import layer_precision
 from beeagent_models.training.data import describe_datasets, prepare_pool, training_sample, with_labels
 from beeagent_models.training.detector_model import DetectorModel, build_network
+from beeagent_models.training.devices import Processes, distributed
 from beeagent_models.training.loader import BatchLoader, LoaderOptions
 from beeagent_models.training.matching import AnchorMatcher
 from beeagent_models.training.optimizer import build_optimizer, learning_rate
@@ -60,7 +61,11 @@ def train(options: TrainingOptions, report: Callable[[TrainingProgress], None]) 
     updated during the run, so that a killed run can be resumed.
 
     Equal options result in bit-identical images on any machine with the same library versions. The weights are equal if
-    the backend is deterministic; TensorFlow's parallel sums on a CPU may differ in the last digits.
+    the backend is deterministic; TensorFlow's parallel sums on a CPU may differ in the last digits, and so may those of
+    another number of devices.
+
+    In a run of several processes (`distributed`), each calls this with the same options and the same folder. The first
+    process reports and writes.
 
     Args:
         options: options of the run.
@@ -81,7 +86,12 @@ def train(options: TrainingOptions, report: Callable[[TrainingProgress], None]) 
     }
     refuse_other_run(options.out / RECORD, inputs)
     keras.utils.set_random_seed(options.seed)
-    with layer_precision(options.precision):
+    with (
+        distributed(devices=options.devices, batch_size=options.batch_size) as processes,
+        layer_precision(options.precision),
+    ):
+        if processes.count > 1 and options.minutes is not None:
+            raise InputError("minutes with several processes, which differ in speed: give steps")
         network, config = build_network(options)
         square = (config.input_size, config.input_size)
         width, height = options.image_size or options.input_size or square
@@ -96,9 +106,13 @@ def train(options: TrainingOptions, report: Callable[[TrainingProgress], None]) 
         if (options.out / STATE).exists():
             step, record = load_state(options.out / STATE, network, optimizer)
             record["steps"] = record["steps"] if options.minutes else options.steps
-        # Written before the pool, so that a folder with a pool always has a record.
-        write_record(options.out / RECORD, {**environment(options), **inputs, "steps_done": step, **record})
-        pool = prepare_pool(options, lambda done, total: report(TrainingProgress("images", done, total, {})))
+        if processes.is_first:
+            # Written before the pool, so that a folder with a pool always has a record.
+            made_by = environment(options, devices=processes.devices)
+            write_record(options.out / RECORD, {**made_by, **inputs, "steps_done": step, **record})
+            prepare_pool(options, lambda done, total: report(TrainingProgress("images", done, total, {})))
+        processes.agree_on_step(step)
+        pool = prepare_pool(options, lambda _done, _total: None)
         size = options.input_size or square
         run = _Run(
             options=options,
@@ -107,6 +121,7 @@ def train(options: TrainingOptions, report: Callable[[TrainingProgress], None]) 
             inputs=inputs,
             record=record,
             report=report,
+            processes=processes,
             started=started,
             saved_at=time.monotonic(),
             validations=_validations(options, config, width=size[0], height=size[1]),
@@ -135,6 +150,7 @@ class _Run:
     inputs: dict[str, Any]
     record: dict[str, Any]
     report: Callable[[TrainingProgress], None]
+    processes: Processes
     started: float
     saved_at: float
     validations: tuple[Validation, ...]
@@ -145,13 +161,15 @@ class _Run:
         """Run the steps from `first` on and return the path of the checkpoint."""
         options = self.options
         self._first = first
+        share = options.batch_size // self.processes.count
         loading = LoaderOptions(
             store=pool,
             mix=options.mix,
             seed=options.seed,
             width=width,
             height=height,
-            batch_size=options.batch_size,
+            batch_size=share,
+            first_image=share * self.processes.index,
             first_step=first,
             last_step=self.record["steps"] or first + 10**9,
         )
@@ -179,7 +197,8 @@ class _Run:
                     if validate or last:
                         rounded = {key: round(value, 5) for key, value in figures.items()}
                         self.record["figures"].append({"step": step, **rounded})
-                    self.report(TrainingProgress("steps", step, self.record["steps"] or options.steps, figures))
+                    if self.processes.is_first:
+                        self.report(TrainingProgress("steps", step, self.record["steps"] or options.steps, figures))
                     self.model.reset_metrics()
                     since, at = step, time.monotonic()
                 if step % options.save_every == 0 and not last:
@@ -191,11 +210,15 @@ class _Run:
         options, now = self.options, time.monotonic()
         self.record["seconds"] = round(self.record["seconds"] + now - self.saved_at, 1)
         self.saved_at = now
-        save_state(options.out / STATE, self.model.network, self.model.optimizer, step=step, record=self.record)
-        record = {**environment(options), **self.inputs, "steps_done": step, **self.record}
+        made_by = environment(options, devices=self.processes.devices)
+        record = {**made_by, **self.inputs, "steps_done": step, **self.record}
+        if self.processes.is_first:
+            save_state(options.out / STATE, self.model.network, self.model.optimizer, step=step, record=self.record)
+        # In all processes: JAX compares what is assigned between them.
         with self._averaged_weights():
-            save_checkpoint(options.out / CHECKPOINT, self.model.network, self.config, record)
-        write_record(options.out / RECORD, record)
+            if self.processes.is_first:
+                save_checkpoint(options.out / CHECKPOINT, self.model.network, self.config, record)
+                write_record(options.out / RECORD, record)
         return options.out / CHECKPOINT
 
     def _measure_speed(self, step: int) -> None:

@@ -15,7 +15,7 @@ from beeagent.errors import InputError
 from beeagent.tracking import load_places
 from beeagent_models.archive import Archive, ArchiveOptions, ArchiveWorker, ResultFormat, VideoCounts, find_videos
 from beeagent_models.archive.pool import CrashedVideo, count_videos
-from support.beeagent_process import environment, tiny_model
+from support.beeagent_process import environment, tiny_bare_model
 from support.tiny_models import square_finder
 
 Corners = Callable[[int], Sequence[tuple[int, int]]]
@@ -40,7 +40,7 @@ def write_video(path: Path, frames: int, corners: Corners, *, fps: float = 10.0)
 
 @pytest.fixture
 def options(tmp_path: Path) -> ArchiveOptions:
-    _, model, _, labels = tiny_model(tmp_path)
+    _, model, _, labels = tiny_bare_model(tmp_path)
     return ArchiveOptions(model=str(model), labels=str(labels), interval_s=2)
 
 
@@ -61,7 +61,7 @@ def archive(recordings: Path, out: Path, *arguments: str) -> subprocess.Popen[st
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "beeagent", "archive", recordings, "--out", out, "--interval", "2"),
-            *tiny_model(folder),
+            *tiny_bare_model(folder),
             *arguments,
         ],
         env=environment(folder),
@@ -128,7 +128,7 @@ def test_results_are_identical_for_1_and_2_workers(recordings: Path, tmp_path: P
     for workers in ("1", "2"):
         code, output, errors = ended(archive(recordings, tmp_path / workers, "--workers", workers))
         assert (code, output) == (0, ""), errors
-        assert f"{tmp_path / workers}: 3 videos, 0 of them done before, 0 with a problem" in errors
+        assert f"{tmp_path / workers}: 3 videos, 0 of them already done, 0 with a problem" in errors
     first = results(tmp_path / "1")
     assert set(first) == {"_archive.json", "one.avi.csv", "empty.avi.csv", "2026/May/two.avi.csv"}
     assert first == results(tmp_path / "2")
@@ -153,7 +153,7 @@ def test_broken_videos_are_listed_and_do_not_stop_the_rest(recordings: Path, tmp
 
     again = ended(archive(recordings, out, "--workers", "1"))
     assert again[:2] == (1, output)
-    assert "5 of them done before" in again[2]
+    assert "5 of them already done" in again[2]
 
     (recordings / "cut.avi").write_bytes(whole)
     (recordings / "nothing.mp4").unlink()
@@ -214,7 +214,7 @@ def test_other_options_are_refused_in_one_line(recordings: Path, tmp_path: Path,
     out = tmp_path / "counts"
     Archive(recordings, out, options)
     Archive(recordings, out, options)
-    with pytest.raises(InputError, match=r"counts was made with interval 2, not 60\.0: give the same, or name a new"):
+    with pytest.raises(InputError, match=r"counts was made with interval 2, not 60\.0: give the same, or a new"):
         Archive(recordings, out, ArchiveOptions(model=options.model, labels=options.labels))
     with pytest.raises(InputError, match=r"was made with threshold 0\.5, not 0\.4"):
         Archive(

@@ -1,4 +1,4 @@
-"""The worker class in engines that beeagent does not depend on. Each test skips where its engine is not installed."""
+"""`ArchiveWorker` in cluster engines; tests are skipped if the engine is not installed."""
 
 import shutil
 import sys

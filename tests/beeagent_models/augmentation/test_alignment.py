@@ -1,4 +1,4 @@
-"""Boxes stay on their pixels, within a tenth of a pixel, through everything that moves an object.
+"""Augmentation keeps boxes on their objects, within a tenth of a pixel.
 
 Objects are drawn with soft edges, so that resampling loses nothing; their edges are measured by moments of the
 intensities. Along x, a uniform rectangle has a third of the square of half its width as variance; a uniform ellipse,
@@ -110,7 +110,7 @@ def assert_aligned(
     mirror=st.booleans(),
     target=st.tuples(st.floats(300, 340), st.floats(300, 340)),
 )
-def test_a_rectangle_stays_under_its_box_when_scaled_shifted_mirrored_and_rotated_by_quarters(  # noqa: PLR0913, PLR0917 - a map's
+def test_boxes_follow_scaling_shift_mirroring_and_quarter_turns(  # noqa: PLR0913, PLR0917 - a map's
     stores: dict[int, ImageStore],
     scale: float,
     stretch: float,

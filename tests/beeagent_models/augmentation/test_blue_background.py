@@ -36,7 +36,7 @@ def test_a_loose_box_is_drawn_in_to_its_object(tmp_path: Path) -> None:
 
 def test_others_are_drawn_in_as_much_and_stay_at_the_edge_of_the_image(tmp_path: Path) -> None:
     pixels = board((100, 60))
-    pixels[120:] = GREY  # where nothing can be told apart
+    pixels[120:] = GREY  # an area without contrast
     boxes = (60, 36, 140, 84), (200, 140, 280, 188), (0, 150, 80, 240)
     (image,) = tighten_boxes(dataset(tmp_path, pixels, *boxes)).images
     np.testing.assert_allclose(image.boxes[1], [214, 152, 267, 176], atol=2)

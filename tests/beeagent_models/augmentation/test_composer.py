@@ -103,7 +103,7 @@ def test_the_kinds_of_images_are_drawn_by_their_shares(tmp_path: Path, monkeypat
 
         return note
 
-    for name in ("_with_cutouts", "_around_object", "_photograph"):
+    for name in ("_paste_cutouts", "_around_object", "_photograph"):
         monkeypatch.setattr(composer, name, noted(name))
     rng, firsts = np.random.default_rng(2), []
     for _ in range(400):
@@ -111,7 +111,7 @@ def test_the_kinds_of_images_are_drawn_by_their_shares(tmp_path: Path, monkeypat
         composer._part(rng, width=64, height=64)
         # A cut-out is pasted onto a background, which is a piece around nothing: it comes last.
         firsts.append("_photograph" if drawn[0] == "_photograph" else drawn[-1])
-    shares = [firsts.count(name) / 400 for name in ("_around_object", "_with_cutouts", "_photograph")]
+    shares = [firsts.count(name) / 400 for name in ("_around_object", "_paste_cutouts", "_photograph")]
     np.testing.assert_allclose(shares, [0.5, 0.3, 0.2], atol=0.08)
 
 
@@ -129,7 +129,7 @@ def test_without_augmentation_images_are_letterboxed_as_the_agent_does_it(tmp_pa
     assert np.abs(crop.pixels[inside].astype(int) - expected[inside]).mean() < 3
 
 
-def test_a_share_of_what_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_share_of_a_missing_source_is_refused(tmp_path: Path) -> None:
     write_store(tmp_path, [gray_photograph(0, 90)])
     with pytest.raises(InputError, match="nothing to compose images from"):
         Composer(ImageStore(tmp_path), Mix(weights=(1.0,), synthetic=1.0, pasted=0.0, sizes=Sizes()))

@@ -65,5 +65,5 @@ def test_a_bee_on_leaves_is_cut_out_along_its_outline() -> None:
         (flower_bee()[:, 79:], np.array([[0, 66, 83, 114]], np.float32)),  # cut off by the edge
     ],
 )
-def test_what_cannot_be_told_from_its_background_is_not_cut_out(image: np.ndarray, boxes: np.ndarray) -> None:
+def test_object_like_its_background_is_not_cut_out(image: np.ndarray, boxes: np.ndarray) -> None:
     assert not list(cut_out(image, boxes, np.zeros(len(boxes), np.int64)))

@@ -46,7 +46,7 @@ def test_quarter_turns_keep_boxes_exact(quarters: int, mirror: bool) -> None:  #
     np.testing.assert_allclose(transform_boxes(box, matrix)[0], expected, atol=1e-4)
 
 
-def test_what_is_half_out_of_the_frame_is_kept_ignored_or_dropped() -> None:
+def test_object_half_outside_is_kept_ignored_or_dropped() -> None:
     boxes = np.array([[-4, 0, 6, 10], [-6, 20, 4, 30], [-9.5, 40, 0.5, 50], [50, 50, 52, 52]], np.float32)
     kept, ids, ignored = clip_to_frame(boxes, np.arange(4), NO_BOXES, width=100, height=100, smallest=4)
     assert kept.tolist() == [[0, 0, 6, 10]]

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from beeagent_models.augmentation.light import _shaded, vary_camera, vary_light
+from beeagent_models.augmentation.light import _add_shadow, vary_camera, vary_light
 from support.bee_on_blue import bee_on_blue
 
 
@@ -17,6 +17,6 @@ def test_light_and_camera_change_values_and_nothing_else(vary: object) -> None:
 def test_a_shadow_darkens_one_side_of_a_straight_edge_and_leaves_the_other() -> None:
     white = np.full((64, 64, 3), 200, np.uint8)
     for seed in range(20):
-        shaded = _shaded(np.random.default_rng(seed), white)
+        shaded = _add_shadow(np.random.default_rng(seed), white)
         assert shaded.max() == 200
         assert 60 <= shaded.min() <= 150

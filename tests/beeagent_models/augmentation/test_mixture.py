@@ -28,7 +28,7 @@ def mixture(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_a_mixture_file_gives_each_dataset_its_options(drawn: Path) -> None:
+def test_mixture_file_has_options_per_dataset(drawn: Path) -> None:
     text = """
         [[dataset]]
         path = "drawn"
@@ -121,7 +121,7 @@ def test_the_text_form_names_path_labels_and_weight(drawn: Path, labels: list[st
     assert len(part.dataset.images) == 3
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(weight=st.text(st.characters(exclude_characters="\x00@", exclude_categories=["Cs"]), max_size=12))
 def test_a_weight_is_a_number_or_is_refused_in_one_line(drawn: Path, weight: str) -> None:
     text = f"{drawn}@{weight}"
@@ -146,7 +146,7 @@ def test_a_path_with_an_at_sign_is_a_path_if_it_is_there(drawn: Path, tmp_path: 
     assert part.weight == 3
 
 
-def test_an_attribute_from_outside_holds_where_the_file_gives_none(drawn: Path) -> None:
+def test_attribute_option_applies_to_datasets_without_one(drawn: Path) -> None:
     (part,) = read_training_sets(str(drawn), attribute="bees")
     assert len(part.dataset.images) == 3
     with pytest.raises(InputError, match="wasps"):

@@ -7,7 +7,7 @@ from support.bee_on_blue import bee_cutout
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000))
-def test_the_box_of_a_pasted_bee_is_what_can_be_seen_of_it_and_a_twentieth_more(seed: int) -> None:
+def test_box_of_pasted_bee_is_its_visible_part_plus_5_percent(seed: int) -> None:
     cutout = bee_cutout()
     # Without shadows, light would be all that is left to change the background outside the box.
     background = np.full((128, 128, 3), 255, np.uint8)
@@ -34,7 +34,7 @@ def test_pasting_beyond_the_image_leaves_it_as_it_is() -> None:
     assert (background == 200).all()
 
 
-def test_some_pasted_objects_are_half_hidden_and_their_box_is_of_what_is_seen() -> None:
+def test_box_of_half_hidden_pasted_object_is_its_visible_part() -> None:
     cutout = bee_cutout()
     shares = []
     for seed in range(60):

@@ -5,7 +5,7 @@ import pytest
 from beeagent_models.augmentation.store import PHOTOGRAPH, SCENE, ImageStore, StoredImage, halve, write_store
 
 
-def test_a_store_returns_what_was_written(tmp_path: Path) -> None:
+def test_store_returns_written_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (200, 301, 3), np.uint8)
     boxes = np.array([[1, 2, 30.5, 40]], np.float32)

@@ -43,7 +43,7 @@ def succeeding(*arguments: str | Path) -> str:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """Give a real TFLite model that finds the red of an image, exactly; its labels lie in labels.txt beside it."""
+    """Return a real TFLite model that detects red areas exactly, with labels.txt in its folder."""
     (tmp_path / "labels.txt").write_text("bee\ngreen\nblue\n")
     (tmp_path / "red.tflite").write_bytes(
         tiny_models.edge_finder(size=SIDE, names={kind: kind for kind in tiny_models.OUTPUTS})
@@ -53,7 +53,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def garden(tmp_path: Path) -> Path:
-    """Give a YOLO folder: one bee to be found; one to be missed, with a weaker false alarm elsewhere."""
+    """Return a YOLO folder with a detectable bee, and a missed bee with a weaker false alarm elsewhere."""
     for folder in ("images", "labels"):
         (tmp_path / "garden" / folder).mkdir(parents=True)
     for name, box, strength, row in (
@@ -82,7 +82,7 @@ def test_evaluate_prints_the_figures_as_json(model: Path, garden: Path) -> None:
 
 @pytest.fixture
 def adjusted(garden: Path) -> Path:
-    """Give a manifest of an adjustment job: its second label attribute alone has the box where the bee is."""
+    """Return a manifest of an adjustment job, whose second label attribute has the right box."""
     line: dict[str, object] = {"source-ref": "images/a.png"}
     for attribute, left in (("bees", 0), ("bees-adjusted", 16)):
         box = {"class_id": 0, "left": left, "top": 16, "width": 32, "height": 32}
@@ -105,7 +105,7 @@ def test_evaluate_and_compare_read_the_attribute_that_is_named(
     assert [one["ap50"] for one in compared["models"]] == pytest.approx([recall] * 2)
 
 
-def test_of_several_attributes_the_error_says_how_to_choose(model: Path, adjusted: Path) -> None:
+def test_error_about_several_attributes_names_the_option(model: Path, adjusted: Path) -> None:
     with pytest.raises(InputError, match=r"\(bees, bees-adjusted\); choose one with --attribute"):
         beeagent("evaluate", model, adjusted, "--labels", model.parent / "labels.txt")
 
@@ -119,7 +119,7 @@ def test_of_several_attributes_the_error_says_how_to_choose(model: Path, adjuste
         (["--best-f1"], 1, "best F1, on garden"),
     ],
 )
-def test_evaluate_chooses_the_threshold_as_told(
+def test_evaluate_chooses_the_threshold_by_its_options(
     model: Path, garden: Path, options: list[str], precision: float, chosen_by: str
 ) -> None:
     labels = model.parent / "labels.txt"
@@ -152,9 +152,7 @@ def lawn(tmp_path: Path) -> Path:
     return tmp_path / "lawn"
 
 
-def test_evaluate_measures_each_dataset_by_itself_at_the_threshold_of_the_first(
-    model: Path, garden: Path, lawn: Path
-) -> None:
+def test_evaluate_measures_datasets_separately_at_the_first_threshold(model: Path, garden: Path, lawn: Path) -> None:
     labels = model.parent / "labels.txt"
     result = json.loads(succeeding("evaluate", model, f"{garden}=bee", lawn, "--labels", labels, "--json"))
     first, second = result["datasets"]
@@ -169,7 +167,7 @@ def test_evaluate_measures_each_dataset_by_itself_at_the_threshold_of_the_first(
 
 def test_no_threshold_is_chosen_on_images_without_a_bee(model: Path, lawn: Path) -> None:
     labels = model.parent / "labels.txt"
-    with pytest.raises(InputError, match="lawn: not one of its 2 images has a box"):
+    with pytest.raises(InputError, match="lawn: none of its 2 images has a box"):
         beeagent("evaluate", model, lawn, "--labels", labels, "--best-f1")
     assert "0.500" in succeeding("evaluate", model, lawn, "--labels", labels, "--threshold", "0.5")
 
@@ -179,7 +177,7 @@ def test_a_threshold_leaves_so_many_false_alarms_on_images_without_a_bee(model: 
     first, second = json.loads(succeeding(*arguments, lawn, "--max-false-alarms", "0.5"))["datasets"]
     assert second["false_alarms_per_image_without_boxes"] == 0.5
     assert first["threshold_chosen_by"] == ("best recall with at most 0.5 false alarms per image without a box on lawn")
-    with pytest.raises(InputError, match="--max-false-alarms needs images without any box"):
+    with pytest.raises(InputError, match="--max-false-alarms needs images without a box"):
         beeagent(*arguments, "--max-false-alarms", "0.5")
 
 
@@ -201,7 +199,7 @@ def test_the_hardest_images_without_a_bee_are_shown(model: Path, garden: Path, l
 
 def test_without_images_without_a_bee_no_false_alarms_are_shown(model: Path, garden: Path, tmp_path: Path) -> None:
     labels = model.parent / "labels.txt"
-    with pytest.raises(InputError, match="--false-alarms needs images without any box"):
+    with pytest.raises(InputError, match="--false-alarms needs images without a box"):
         beeagent("evaluate", model, f"{garden}=bee", "--labels", labels, "--false-alarms", tmp_path / "alarms")
     assert not (tmp_path / "alarms").exists()
 
@@ -214,7 +212,7 @@ def test_evaluate_leaves_out_small_objects(model: Path, garden: Path) -> None:
     assert figures["ap50"] == pytest.approx(1)
 
 
-def test_datasets_of_one_name_are_told_apart(model: Path, garden: Path, tmp_path: Path) -> None:
+def test_datasets_with_equal_names_are_distinguished(model: Path, garden: Path, tmp_path: Path) -> None:
     labels = model.parent / "labels.txt"
     other = tmp_path / "other" / "garden"
     other.parent.mkdir()
@@ -246,19 +244,19 @@ def test_evaluate_prints_a_table_and_draws(model: Path, garden: Path, tmp_path: 
     ("options", "message"),
     [
         (["--threshold", "1.5"], "threshold is 1.5: allowed are 0 to 1"),
-        (["--threshold", "0.5", "--best-f1"], "--best-f1 chooses the threshold by itself"),
+        (["--threshold", "0.5", "--best-f1"], "--best-f1 excludes --threshold"),
         (["--threshold", "0.5", "--recall-floor", "0.5"], "exclude each other"),
         (["--plot", "curve.docx"], "must end in"),
         (["--threads", "0"], "threads is 0"),
-        (["--certainty", "0.95"], "a certainty is that of a precision floor"),
+        (["--certainty", "0.95"], "a certainty needs a precision floor"),
         (["--max-false-alarms", "-1"], "--max-false-alarms is -1"),
         (["--max-false-alarms", "1", "--threshold", "0.5"], "leave out --threshold"),
         (["--min-size", "-1"], "--min-size is -1: allowed are 0 to 1000 pixels"),
         (["--min-size", "nan"], "--min-size is nan"),
-        (["--pictures", "labels.txt"], "cannot be made"),
+        (["--pictures", "labels.txt"], "cannot be created"),
     ],
 )
-def test_evaluate_refuses_what_cannot_be(
+def test_evaluate_refuses_invalid_options(
     model: Path, garden: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
 ) -> None:
     monkeypatch.chdir(model.parent)
@@ -277,7 +275,7 @@ def test_evaluate_needs_a_model_and_data_that_exist(model: Path, garden: Path) -
 
 @pytest.fixture
 def message(model: Path, garden: Path) -> Path:
-    """Give a message, as the agent would publish it, of what the model finds in the first image."""
+    """Return the agent's message for the detections in the first image."""
     detector = Detector(ModelBundle.load(model, labels=model.parent / "labels.txt"), DetectorOptions(threads=1))
     pixels = cv2.imread(str(garden / "images" / "a.png"))
     assert pixels is not None
@@ -316,15 +314,13 @@ def test_show_finds_the_result_on_an_image_by_its_source(message: Path, garden: 
     lines.write_text("\n".join(json.dumps(one) for one in about))
     image = garden / "images" / "a.png"
     assert succeeding("show", image, lines, "--out", out) == f"{out}: 1 bee\n"
-    assert succeeding("show", image, lines, "--out", out, "--line", "1") == f"{out}: nothing found\n"
+    assert succeeding("show", image, lines, "--out", out, "--line", "1") == f"{out}: no detections\n"
     lines.write_text(json.dumps(about[0]))
-    with pytest.raises(InputError, match=r"is about b\.png, not about .*a\.png"):
+    with pytest.raises(InputError, match=r"is of b\.png, not of .*a\.png"):
         beeagent("show", image, lines, "--out", out)
     about[1]["source"]["name"] = "c.png"
     lines.write_text("\n".join(json.dumps(one) for one in about))
-    with pytest.raises(
-        InputError, match=r"no result in .*run\.jsonl names a\.png as its source: choose one with --line"
-    ):
+    with pytest.raises(InputError, match=r"no result in .*run\.jsonl has the source a\.png: choose one with --line"):
         beeagent("show", image, lines, "--out", out)
 
 
@@ -346,7 +342,7 @@ def test_show_draws_onto_the_frame_of_a_video_that_the_result_is_about(tmp_path:
     with pytest.raises(InputError, match=r"hive\.avi ends before 9 s"):
         beeagent("show", video, lines, "--out", out)
     lines.write_text(json.dumps({**json.loads(ended.stdout.splitlines()[0]), "source": {"name": "hive.avi"}}))
-    with pytest.raises(InputError, match="does not say which of its frames"):
+    with pytest.raises(InputError, match="has no position in it"):
         beeagent("show", video, lines, "--out", out)
 
 
@@ -361,7 +357,7 @@ def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_pa
     drawn = cv2.imread(str(out))
     assert drawn is not None
     assert tuple(drawn[320, 160]) not in {(40, 40, 40), (0, 0, 255)}
-    assert succeeding("show", image, answer, "--out", out, "--threshold", "1") == f"{out}: nothing found\n"
+    assert succeeding("show", image, answer, "--out", out, "--threshold", "1") == f"{out}: no detections\n"
     with pytest.raises(InputError, match="threshold is 50"):
         beeagent("show", image, answer, "--out", out, "--threshold", "50")
 
@@ -371,11 +367,11 @@ def test_show_draws_rekognitions_answer_from_a_threshold_on(garden: Path, tmp_pa
     [
         ("none.png", "out.png", r"none\.png: cannot be read: No such file"),
         ("labels.txt", "out.png", r"labels\.txt: is not an image"),
-        ("wide.png", "out.png", r"wide\.png is 128x64, .* belongs to another image"),
-        ("garden/images/a.png", "out.xyz", r"end its name in \.png or \.jpg"),
+        ("wide.png", "out.png", r"wide\.png is 128x64, .* give the image of the result"),
+        ("garden/images/a.png", "out.xyz", r"give a name that ends in \.png or \.jpg"),
     ],
 )
-def test_show_refuses_what_cannot_be(message: Path, garden: Path, image: str, out: str, message_text: str) -> None:
+def test_show_refuses_invalid_options(message: Path, garden: Path, image: str, out: str, message_text: str) -> None:
     folder = garden.parent
     cv2.imwrite(str(folder / "wide.png"), np.zeros((64, 128, 3), np.uint8))
     with pytest.raises(InputError, match=message_text):
@@ -392,7 +388,7 @@ def test_synthesize_makes_a_dataset(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", ["96", "96x", "x64", "96X64", "-96x64", "9.5x64", "²x64"])
 def test_a_malformed_size_is_refused(tmp_path: Path, size: str) -> None:
-    with pytest.raises(InputError, match="write WIDTHxHEIGHT"):
+    with pytest.raises(InputError, match="give WIDTHxHEIGHT"):
         beeagent("dataset", "synthesize", "--out", tmp_path / "drawn", f"--size={size}")
     assert not (tmp_path / "drawn").exists()
 

@@ -1,4 +1,4 @@
-"""A cloud model as a contender, asked at Rekognition's own wire format."""
+"""A cloud model as a contender, over Rekognition's wire format."""
 
 import json
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 class Asking:
-    """A contender in the cloud; remembers for how long it would have waited."""
+    """A contender in the cloud; records the waits."""
 
     def __init__(self, dataset: Dataset, *, keep: Path | None = None, name: str = "cloud") -> None:
         self.waits: list[float] = []
@@ -60,12 +60,12 @@ class Asking:
         return self.source.find(self.dataset, lambda: None)
 
 
-def test_each_image_is_asked_about_once(server: RekognitionServer, dataset: Dataset) -> None:
+def test_each_image_is_sent_once(server: RekognitionServer, dataset: Dataset) -> None:
     server.will(*ANSWERS)
     asking = Asking(dataset)
     assert asking.source.calls == 3
     findings = asking.find()
-    assert [found.confidences.tolist() for found in findings.found] == [
+    assert [found.confidences.tolist() for found in findings.detections] == [
         pytest.approx([0.9, 0.8]),
         pytest.approx([0.9]),
         pytest.approx([0.3]),
@@ -84,18 +84,18 @@ def test_each_image_is_asked_about_once(server: RekognitionServer, dataset: Data
     assert findings.in_cloud
 
 
-def test_what_asks_for_fewer_calls_is_waited_for(server: RekognitionServer, dataset: Dataset) -> None:
+def test_throttling_is_waited_for(server: RekognitionServer, dataset: Dataset) -> None:
     throttled = Fault("ThrottlingException", retry_after="7")
     server.will(throttled, Fault("ProvisionedThroughputExceededException"), Reset(), *ANSWERS)
     asking = Asking(dataset)
-    assert len(asking.find().found[0]) == 2
+    assert len(asking.find().detections[0]) == 2
     assert len(server.requests) == 6
     assert asking.waits[0] == 7
     assert 1 <= asking.waits[1] <= 2
     assert 2 <= asking.waits[2] <= 4
 
 
-def test_it_is_not_asked_for_ever(server: RekognitionServer, dataset: Dataset, tmp_path: Path) -> None:
+def test_number_of_attempts_is_limited(server: RekognitionServer, dataset: Dataset, tmp_path: Path) -> None:
     server.will(ANSWERS[0])
     server.answer = Fault("ThrottlingException")
     asking = Asking(dataset, keep=tmp_path / "kept")
@@ -116,12 +116,12 @@ def test_it_is_not_asked_for_ever(server: RekognitionServer, dataset: Dataset, t
         ),
         (
             "AccessDeniedException",
-            "AccessDeniedException: rekognition:DetectCustomLabels is not permitted; give some that allow it",
+            "AccessDeniedException: rekognition:DetectCustomLabels is not permitted; give credentials with",
         ),
         ("ResourceNotFoundException", r"cloud: failed for a\.png: Rekognition returned ResourceNotFound"),
     ],
 )
-def test_what_cannot_be_asked_is_told_in_a_line(
+def test_unusable_model_is_a_one_line_error(
     server: RekognitionServer, dataset: Dataset, code: str, complaint: str
 ) -> None:
     server.answer = Fault(code)
@@ -133,7 +133,7 @@ def test_what_cannot_be_asked_is_told_in_a_line(
     assert asking.waits == []
 
 
-def test_without_credentials_nothing_is_asked(
+def test_missing_credentials_prevent_all_calls(
     server: RekognitionServer, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -143,7 +143,7 @@ def test_without_credentials_nothing_is_asked(
     assert server.requests == []
 
 
-def test_what_is_no_arn_of_a_model_is_refused(dataset: Dataset) -> None:
+def test_invalid_model_arn_is_refused(dataset: Dataset) -> None:
     with pytest.raises(InputError, match="give the ARN of a Custom Labels model version"):
         CloudSource(Spec("cloud", "arn:aws:s3:::bees"), dataset, keep=None)
 
@@ -159,12 +159,12 @@ def test_kept_answers_are_compared_at_no_cost(server: RekognitionServer, dataset
     assert kept.seconds is not None
     assert live.seconds is not None
     assert kept.seconds == pytest.approx(live.seconds, abs=1e-4)
-    for one, other in zip(kept.found, live.found, strict=True):
+    for one, other in zip(kept.detections, live.detections, strict=True):
         assert one.boxes == pytest.approx(other.boxes, abs=1e-6)
         assert one.confidences == pytest.approx(other.confidences, abs=1e-6)
 
 
-def test_only_what_was_not_kept_is_asked_for(server: RekognitionServer, dataset: Dataset, tmp_path: Path) -> None:
+def test_only_missing_answers_are_requested(server: RekognitionServer, dataset: Dataset, tmp_path: Path) -> None:
     server.will(*ANSWERS)
     Asking(dataset, keep=tmp_path / "kept").find()
     folder = tmp_path / "kept" / "cloud"
@@ -175,19 +175,17 @@ def test_only_what_was_not_kept_is_asked_for(server: RekognitionServer, dataset:
     again = Asking(dataset, keep=tmp_path / "kept")
     assert again.source.calls == 2
     server.will(*ANSWERS[1:])
-    assert [len(found) for found in again.find().found] == [2, 1, 1]
+    assert [len(found) for found in again.find().detections] == [2, 1, 1]
     assert len(server.requests) == 5
 
 
-def test_where_answers_cannot_be_kept_nothing_is_asked(
-    server: RekognitionServer, dataset: Dataset, tmp_path: Path
-) -> None:
+def test_unwritable_cache_prevents_all_calls(server: RekognitionServer, dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be created"):
         Asking(dataset, keep=tmp_path / "file")
     with pytest.raises(InputError, match=r"'\.\./x' cannot be the name of a cache folder"):
         Asking(dataset, keep=tmp_path, name="../x")
     twins = Dataset("set", (*dataset.images, dataset.images[0]), ("bee",))
-    with pytest.raises(InputError, match=r"two images are called a\.png"):
+    with pytest.raises(InputError, match=r"two images have the name a\.png"):
         Asking(twins, keep=tmp_path / "kept")
     assert server.requests == []

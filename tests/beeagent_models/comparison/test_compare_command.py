@@ -1,4 +1,4 @@
-"""`beeagent compare`, from the command line to the page."""
+"""`beeagent compare`, from the command line to the HTML report."""
 
 import inspect
 import json
@@ -70,7 +70,7 @@ def test_the_shipped_model_whole_and_in_tiles_and_kept_results(tmp_path: Path) -
     assert page.read_text().count("<article>") <= 3
 
 
-def test_a_live_model_a_kept_one_and_what_each_costs(tmp_path: Path) -> None:
+def test_costs_of_live_and_cached_model(tmp_path: Path) -> None:
     data, hasty = manifest(tmp_path), kept(tmp_path, "hasty", HASTY)
     with RekognitionServer() as server:
         given = {
@@ -85,9 +85,7 @@ def test_a_live_model_a_kept_one_and_what_each_costs(tmp_path: Path) -> None:
             "--keep", tmp_path / "kept", "--json", folder=tmp_path, **given,
         )  # fmt: skip
         assert live.returncode == 0, live.stderr
-        assert live.stderr == (
-            "live: about to make 3 calls; a call costs nothing by itself, the running model about $8.00 an hour\n"
-        )
+        assert live.stderr == ("live: making 3 calls; calls are free, the running model costs about $8.00 per hour\n")
         first, second = json.loads(live.stdout)["models"]
         assert (first["kind"], first["recall"], first["usd_per_1000_images"]) == ("cloud", 0.75, 4)
         assert (second["kind"], second["usd_per_1000_images"]) == ("answers", 4)
@@ -113,11 +111,11 @@ def test_the_table_is_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["careful"], "1 contenders: allowed are"),
+        (["careful"], "1 contenders: give"),
         (["careful", "nowhere"], "nowhere: there is no such bundle, .tflite or folder of results"),
         (["careful", "empty"], "empty: no result for 3 of 3 images"),
-        (["careful", "hasty,tiles=2x2"], "hasty: is a folder of results: tiles and labels are for a model"),
-        (["careful", f"{PROJECT_VERSION_ARN},tiles=2x2"], "is a cloud model: tiles and labels"),
+        (["careful", "hasty,tiles=2x2"], "hasty: is a folder of results: leave out tiles and labels"),
+        (["careful", f"{PROJECT_VERSION_ARN},tiles=2x2"], "is a cloud model: leave out tiles and labels"),
         (["careful", "x=arn:aws:s3:::bees"], "give the ARN of a Custom Labels model version"),
         (["careful", f"{BUNDLE},tiles=9x9"], "tiles is '9x9'"),
         (["careful", f"{BUNDLE / 'model.tflite'},labels=ants.txt"], "model: garden is labelled bee, but .* ant"),
@@ -127,7 +125,7 @@ def test_the_table_is_printed(tmp_path: Path) -> None:
         (["careful", "hasty", "--images-per-hour", "0"], "--images-per-hour is 0"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(
+def test_invalid_comparison_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str
 ) -> None:
     folder = tmp_path / "garden"
@@ -156,6 +154,6 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
         assert f"pip install '.[{extra}]'" in run.stdout, run.stderr
 
 
-def test_an_hour_costs_what_the_agent_s_settings_say() -> None:
+def test_hourly_price_is_that_of_the_settings() -> None:
     default = inspect.signature(cli.compare).parameters["hourly_price"].default
     assert default == settings_by_name()["rekognition_hourly_price"].default

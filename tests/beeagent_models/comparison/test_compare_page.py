@@ -1,4 +1,4 @@
-"""The page of a comparison: well-formed, complete in itself, and safe whatever names are in it."""
+"""The HTML report of a comparison: well-formed, self-contained and escaped."""
 
 import base64
 import re
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from beeagent.errors import InputError
-from beeagent_models.comparison.charts import Line, Mark, chart, thinned
+from beeagent_models.comparison.charts import Line, Mark, chart, simplify
 from beeagent_models.comparison.comparison import Comparison, DrawingThresholds, Price, compare
 from beeagent_models.comparison.page import check_page_path, comparison_page, write_page
 from beeagent_models.datasets.image_files import load_image
@@ -63,7 +63,7 @@ def comparison_of(
     return compare(bees(folder), sources, prices=Price(4.0), drawing=drawing or DrawingThresholds())
 
 
-def test_the_page_is_well_formed_and_tells_the_figures(tmp_path: Path) -> None:
+def test_page_is_well_formed_and_has_the_figures(tmp_path: Path) -> None:
     page = Page(comparison_page(comparison_of(tmp_path), limit=6))
     text = " ".join(page.words)
     assert "3 images, 4 boxes with labels" in text
@@ -76,7 +76,7 @@ def test_the_page_is_well_formed_and_tells_the_figures(tmp_path: Path) -> None:
     assert page.count("svg", "chart") == 3
 
 
-def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
+def test_page_loads_no_external_resources(tmp_path: Path) -> None:
     page = Page(comparison_page(comparison_of(tmp_path), limit=6))
     assert not {tag for tag, _ in page.elements} & {"script", "link", "img", "iframe", "object", "base", "a"}
     assert not [attrs for _, attrs in page.elements if attrs.keys() & {"src", "href", "xlink:href", "style", "onload"}]
@@ -100,12 +100,12 @@ def test_images_are_shown_once_with_their_boxes_at_both_thresholds(tmp_path: Pat
     assert page.count("rect", "alarm") == 0
 
 
-def test_a_precision_that_is_not_reached_is_told(tmp_path: Path) -> None:
+def test_unreached_precision_is_reported(tmp_path: Path) -> None:
     page = Page(comparison_page(comparison_of(tmp_path), limit=2))
     assert page.words.count("No threshold reaches that precision on these images.") == 2
 
 
-def test_names_are_told_as_they_are_and_do_nothing(tmp_path: Path) -> None:
+def test_names_are_escaped(tmp_path: Path) -> None:
     page = Page(comparison_page(comparison_of(tmp_path, names=(EVIL, "b</style><img src=x>")), limit=6))
     assert EVIL in page.words
     assert not [tag for tag, _ in page.elements if tag in {"script", "img"}]
@@ -156,9 +156,9 @@ points = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=50)
 
 
 @given(points)
-def test_a_thinned_curve_keeps_its_ends_and_nearly_its_course(drawn: list[tuple[float, float]]) -> None:
+def test_a_simplify_curve_keeps_its_ends_and_nearly_its_course(drawn: list[tuple[float, float]]) -> None:
     xs, ys = (np.array([point[axis] for point in drawn], np.float64) for axis in (0, 1))
-    thin_xs, thin_ys = thinned(xs, ys)
+    thin_xs, thin_ys = simplify(xs, ys)
     kept = list(zip(thin_xs, thin_ys, strict=True))
     assert len(kept) <= len(drawn)
     if drawn:

@@ -1,4 +1,4 @@
-"""How contenders are named, and folders of results as contenders."""
+"""Names of contenders, and folders of results as contenders."""
 
 import json
 from pathlib import Path
@@ -41,8 +41,8 @@ def test_a_path_with_an_equals_sign_is_a_path(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("text", ["", "=", "a=", "=b", "a,tiles=", "a,tiles=2x2,tiles=3x3"])
-def test_what_names_no_contender_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="write "):
+def test_unknown_contender_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="give "):
         parse_spec(text)
 
 
@@ -53,16 +53,16 @@ def test_any_text_names_a_contender_or_is_refused(text: str) -> None:
     except InputError:
         return
     assert spec.name
-    assert spec.what
+    assert spec.location
 
 
 def test_two_to_six_are_compared_and_each_has_its_name() -> None:
     assert [spec.name for spec in parse_specs(["a", "b=a"])] == ["a", "b"]
-    with pytest.raises(InputError, match="1 contenders: allowed are 2 to 6"):
+    with pytest.raises(InputError, match="1 contenders: give 2 to 6"):
         parse_specs(["a"])
     with pytest.raises(InputError, match="7 contenders"):
         parse_specs(list("abcdefg"))
-    with pytest.raises(InputError, match="2 contenders are called a: give each a name"):
+    with pytest.raises(InputError, match="2 contenders have the name a: give other names"):
         parse_specs(["x/a", "y/a"])
 
 
@@ -105,12 +105,12 @@ def test_answers_are_read_by_either_name(tmp_path: Path) -> None:
     results = {name: answer(rows) for name, rows in zip(names, CAREFUL, strict=True)}
     findings = found_in(write(tmp_path / "kept", results), dataset)
     assert (findings.kind, findings.in_cloud, findings.seconds) == ("answers", True, None)
-    assert [found.confidences.tolist() for found in findings.found] == [
+    assert [found.confidences.tolist() for found in findings.detections] == [
         pytest.approx([0.9, 0.8]),
         pytest.approx([0.9]),
         pytest.approx([0.3]),
     ]
-    assert findings.found[0].boxes[1].tolist() == pytest.approx([0.6, 0.6, 0.8, 0.8])
+    assert findings.detections[0].boxes[1].tolist() == pytest.approx([0.6, 0.6, 0.8, 0.8])
     # What a cloud model needs sent is the image.
     assert findings.sent.tolist() == [jpeg_bytes(load_image(image)) for image in dataset.images]
 
@@ -118,10 +118,10 @@ def test_answers_are_read_by_either_name(tmp_path: Path) -> None:
 def test_the_image_s_whole_name_comes_first(tmp_path: Path) -> None:
     results = {f"{name}.png.json": answer(rows) for name, rows in zip("abc", CAREFUL, strict=True)}
     findings = found_in(write(tmp_path / "kept", {**results, "a.json": answer(())}), bees(tmp_path))
-    assert len(findings.found[0]) == 2
+    assert len(findings.detections[0]) == 2
 
 
-def test_messages_tell_their_size_and_time(tmp_path: Path) -> None:
+def test_messages_have_size_and_time(tmp_path: Path) -> None:
     dataset = bees(tmp_path)
     results = {f"{name}.json": message(rows) for name, rows in zip("abc", CAREFUL, strict=True)}
     folder = write(tmp_path / "kept", results)
@@ -143,11 +143,11 @@ def test_messages_are_matched_by_the_source_that_they_name(tmp_path: Path) -> No
     video = json.dumps({**message(()), "source": {"name": "a.png", "position_s": 1.0}})
     folder = write(tmp_path / "kept", {"run.jsonl": "\n".join([video, "", "no JSON", *lines]), "notes.json": "{}"})
     findings = found_in(folder, dataset)
-    assert [len(found) for found in findings.found] == [len(rows) for rows in CAREFUL]
+    assert [len(found) for found in findings.detections] == [len(rows) for rows in CAREFUL]
     assert findings.sent.tolist() == [len(line) for line in reversed(lines)]
 
 
-def test_source_with_a_folder_is_that_of_the_image_in_such_a_folder(tmp_path: Path) -> None:
+def test_source_with_folder_selects_the_image_in_that_folder(tmp_path: Path) -> None:
     for night in ("one", "two"):
         (tmp_path / night).mkdir()
     one, two = bees(tmp_path / "one"), bees(tmp_path / "two")
@@ -158,37 +158,37 @@ def test_source_with_a_folder_is_that_of_the_image_in_such_a_folder(tmp_path: Pa
         for name in "abc"
     ]
     findings = found_in(write(tmp_path / "kept", {"run.jsonl": "\n".join(lines)}), dataset)
-    assert [len(found) for found in findings.found] == [0, 0, 0, 2, 2, 2]
+    assert [len(found) for found in findings.detections] == [0, 0, 0, 2, 2, 2]
 
 
 def test_result_of_another_source_is_refused(tmp_path: Path) -> None:
     results = {f"{name}.json": {**message(()), "source": {"name": "c.png"}} for name in "abc"}
-    with pytest.raises(InputError, match=r"a\.json is about c\.png, not about .*a\.png"):
+    with pytest.raises(InputError, match=r"a\.json is of c\.png, not of .*a\.png"):
         found_in(write(tmp_path / "kept", results), bees(tmp_path))
 
 
 def test_two_results_of_one_source_are_refused(tmp_path: Path) -> None:
     lines = [json.dumps({**message(()), "source": {"name": f"{name}.png"}}) for name in "aabc"]
     folder = write(tmp_path / "kept", {"run.jsonl": "\n".join(lines)})
-    with pytest.raises(InputError, match=r"two results are about .*a\.png: .*run\.jsonl:1 and .*run\.jsonl:2"):
+    with pytest.raises(InputError, match=r"a\.png has two results, .*run\.jsonl:1 and .*run\.jsonl:2: remove one"):
         found_in(folder, bees(tmp_path))
 
 
-def test_boxes_that_do_not_say_what_they_are_are_of_the_only_class(tmp_path: Path) -> None:
+def test_boxes_without_label_have_the_only_class(tmp_path: Path) -> None:
     dataset = bees(tmp_path)
     box = {"left": 10, "top": 10, "width": 20, "height": 20, "confidence": 90}
     folder = write(tmp_path / "kept", {"a.json": [box], "b.json": [], "c.json": []})
     findings = found_in(folder, dataset)
-    assert findings.found[0].label(0) == "bee"
+    assert findings.detections[0].label(0) == "bee"
     two = Dataset("two", dataset.images, ("bee", "wasp"))
-    with pytest.raises(InputError, match=r"a\.json: boxes without a label, where two is labelled bee, wasp"):
+    with pytest.raises(InputError, match=r"a\.json: has boxes without a label, but two has the labels bee, wasp"):
         found_in(folder, two)
 
 
 def test_nothing_found_anywhere_is_a_result(tmp_path: Path) -> None:
     folder = write(tmp_path / "kept", {f"{name}.json": answer(()) for name in "abc"})
     findings = found_in(folder, bees(tmp_path))
-    assert [found.labels for found in findings.found] == [("bee",)] * 3
+    assert [found.labels for found in findings.detections] == [("bee",)] * 3
 
 
 def test_missing_results_are_named_and_counted(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_missing_results_are_named_and_counted(tmp_path: Path) -> None:
     folder = write(tmp_path / "kept", {"b.json": answer(CAREFUL[1])})
     with pytest.raises(InputError, match=r"kept: no result for 2 of 3 images \(a\.png, c\.png\), .*--allow-missing"):
         found_in(folder, dataset)
-    assert [len(found) for found in found_in(folder, dataset, allow_missing=True).found] == [0, 1, 0]
+    assert [len(found) for found in found_in(folder, dataset, allow_missing=True).detections] == [0, 1, 0]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty: no result for 3 of 3 images .*c\.png\)") as caught:
         found_in(tmp_path / "empty", dataset, allow_missing=True)
@@ -219,12 +219,12 @@ def test_one_result_is_not_taken_for_two_images(tmp_path: Path) -> None:
         ({"CustomLabels": 1}, r"a\.json:1: no response of Rekognition"),
         (
             {**message(()), "frame": {"width": 640, "height": 480}},
-            r"a\.json is about a frame of 640x480: it belongs to",
+            r"a\.json is of a frame of 640x480: give the image",
         ),
         ({**message(()), "latency_ms": {"inference": -1}}, r"latency_ms\.inference"),
     ],
 )
-def test_a_result_that_is_none_is_named(tmp_path: Path, content: object, complaint: str) -> None:
+def test_error_names_an_invalid_result(tmp_path: Path, content: object, complaint: str) -> None:
     results = {"a.json": content, "b.json": answer(()), "c.json": answer(())}
     with pytest.raises(InputError, match=complaint) as caught:
         found_in(write(tmp_path / "kept", results), bees(tmp_path))

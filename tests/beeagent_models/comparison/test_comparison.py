@@ -1,4 +1,4 @@
-"""A comparison's figures, against those worked out by hand."""
+"""The figures of a comparison, against manual calculations."""
 
 import json
 from pathlib import Path
@@ -64,12 +64,12 @@ def test_one_that_finds_nothing_is_compared_too(tmp_path: Path) -> None:
     assert pair.apart.tolist() == [2, 1, 0]
 
 
-def test_what_a_class_that_is_not_labelled_found_sets_nobody_apart(tmp_path: Path) -> None:
+def test_detections_of_unlabelled_class_make_no_difference(tmp_path: Path) -> None:
     careful = findings("careful", CAREFUL)
     other = findings("other", (*CAREFUL[:2], (((0, 0, 20, 20), 0.95),)))
     mixed = tuple(
         type(found)(found.boxes, found.confidences, found.class_ids + (index == 2), ("bee", "ant"))
-        for index, found in enumerate(other.found)
+        for index, found in enumerate(other.detections)
     )
     other = type(other)(other.name, other.kind, mixed, other.seconds, other.sent)
     comparison = compare(bees(tmp_path), [careful, other], prices=Price(4.0), drawing=DrawingThresholds())
@@ -87,7 +87,7 @@ def test_time_bytes_and_price(comparison: Comparison) -> None:
     kept = findings("kept", HASTY, kind="answers", seconds=None)
     assert Price(4.0).per_thousand(kept) is None
     assert Price(4.0, 1000).per_thousand(kept) == pytest.approx(4)
-    assert Price(4.0, 1000).per_thousand(findings("told", HASTY, kind="messages", seconds=None)) == 0
+    assert Price(4.0, 1000).per_thousand(findings("messages", HASTY, kind="messages", seconds=None)) == 0
 
 
 def test_figures_have_a_json_form(comparison: Comparison) -> None:
@@ -117,7 +117,7 @@ def test_the_table_fits_a_terminal_of_80_columns(comparison: Comparison) -> None
 
 def test_labels_that_do_not_match_are_refused_by_name(tmp_path: Path) -> None:
     sources = [findings("careful", CAREFUL), findings("strange", HASTY, label="Apis")]
-    with pytest.raises(InputError, match=r"^strange: garden is labelled bee, but the model knows Apis: "):
+    with pytest.raises(InputError, match=r"^strange: garden is labelled bee, but the classes of the model are Apis: "):
         compare(bees(tmp_path), sources, prices=Price(4.0), drawing=DrawingThresholds())
 
 

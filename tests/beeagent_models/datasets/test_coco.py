@@ -66,7 +66,7 @@ def test_crowds_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING):
         dataset = read_dataset(write(tmp_path, content(annotations=[*content()["annotations"], crowd])), name="set")
     assert dataset.images[0].boxes.tolist() == [[10, 20, 40, 60]]
-    assert "crowd regions left out, which are not boxes of single objects: 1" in caplog.text
+    assert "crowd regions left out: they are not boxes of single objects: 1" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_crowds_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptu
         ),
         (content(images=content()["images"] * 2), r"images\.1: image id 11 is used twice"),
         (content(categories=content()["categories"] * 2), r"categories\.2: category id 3 is 'bee', too"),
-        (content(categories=[]), r"there is no category; name the labels: .*data\.json=bee"),
+        (content(categories=[]), r"there is no category; give the labels: .*data\.json=bee"),
         (
             content(images=[{"id": 11, "file_name": "b.png", "width": 120, "height": 80}]),
             r"images\.0: .*b.png is missing",

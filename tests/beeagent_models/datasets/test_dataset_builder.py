@@ -34,7 +34,7 @@ def test_boxes_are_clipped_and_those_outside_are_left_out_and_counted(
     assert "outside of it: 2" in caplog.text
 
 
-def test_a_sound_dataset_says_nothing(image: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_valid_dataset_has_no_notes(image: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         build(image, (0, 0, 120, 80), (5, 5, 5.5, 5.5), (100, 10, 120.3, 20)).build()
     assert not caplog.records
@@ -44,7 +44,7 @@ edges = st.floats(-200, 300)
 
 
 @given(st.tuples(edges, edges, st.floats(0.1, 400), st.floats(0.1, 400)))
-def test_what_is_kept_is_the_part_within_the_image(
+def test_box_is_clipped_to_the_image(
     tmp_path_factory: pytest.TempPathFactory, box: tuple[float, float, float, float]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "shared.png"

@@ -34,16 +34,14 @@ def test_a_file_arrives_whole_in_one_request(served: Served, tmp_path: Path, wai
     assert (served.requests, waits) == ([None], [])
 
 
-def test_after_a_dropped_connection_only_the_rest_is_asked_for(
-    served: Served, tmp_path: Path, waits: list[float]
-) -> None:
+def test_dropped_connection_requests_only_the_rest(served: Served, tmp_path: Path, waits: list[float]) -> None:
     served.cut_after = [300_000, 200_000]
     assert fetch(served, tmp_path, waits).read_bytes() == CONTENT
     assert served.requests == [None, "bytes=300000-", "bytes=500000-"]
     assert len(waits) == 2
 
 
-def test_a_later_call_goes_on_where_an_earlier_one_gave_up(served: Served, tmp_path: Path, waits: list[float]) -> None:
+def test_later_call_resumes_the_download(served: Served, tmp_path: Path, waits: list[float]) -> None:
     served.cut_after = [300_000, 0, 0]
     with pytest.raises(BeeagentError, match="300000 bytes are kept; the same command resumes it") as caught:
         fetch(served, tmp_path, waits, tries=2)
@@ -52,9 +50,7 @@ def test_a_later_call_goes_on_where_an_earlier_one_gave_up(served: Served, tmp_p
     assert served.requests[-1] == "bytes=300000-"
 
 
-def test_without_a_tag_the_date_tells_whether_it_is_the_same(
-    served: Served, tmp_path: Path, waits: list[float]
-) -> None:
+def test_date_identifies_the_file_without_etag(served: Served, tmp_path: Path, waits: list[float]) -> None:
     served.etag, served.last_modified = 'W/"weak"', "Wed, 04 May 2022 10:00:00 GMT"
     served.cut_after = [300_000]
     assert fetch(served, tmp_path, waits).read_bytes() == CONTENT
@@ -90,7 +86,7 @@ def test_halves_of_two_files_are_never_joined(
     assert len(served.requests) - before == (1 if if_range else 2)
 
 
-def test_what_was_kept_of_another_address_is_dropped(served: Served, tmp_path: Path, waits: list[float]) -> None:
+def test_partial_download_of_another_address_is_discarded(served: Served, tmp_path: Path, waits: list[float]) -> None:
     served.cut_after = [300_000, 0]
     with pytest.raises(BeeagentError):
         fetch(served, tmp_path, waits, tries=1)
@@ -126,7 +122,9 @@ def test_without_an_announced_length_the_end_is_the_end(served: Served, tmp_path
     ("status", "what"),
     [(404, "404 Not Found: there is nothing"), (403, "403 Forbidden: it is not public"), (400, "400 Bad Request$")],
 )
-def test_a_refusal_is_said_at_once(served: Served, tmp_path: Path, waits: list[float], status: int, what: str) -> None:
+def test_refusal_is_reported_at_once(
+    served: Served, tmp_path: Path, waits: list[float], status: int, what: str
+) -> None:
     served.statuses = [status]
     with pytest.raises(InputError, match=rf"{served.url} was refused: {what}"):
         fetch(served, tmp_path, waits)
@@ -134,30 +132,28 @@ def test_a_refusal_is_said_at_once(served: Served, tmp_path: Path, waits: list[f
     assert not list(tmp_path.iterdir())
 
 
-def test_a_busy_server_is_asked_again(served: Served, tmp_path: Path, waits: list[float]) -> None:
+def test_busy_server_is_retried(served: Served, tmp_path: Path, waits: list[float]) -> None:
     served.statuses = [503, 500]
     assert fetch(served, tmp_path, waits).read_bytes() == CONTENT
     assert len(waits) == 2
 
 
-def test_a_server_that_stays_busy_is_given_up(served: Served, tmp_path: Path, waits: list[float]) -> None:
+def test_permanently_busy_server_fails(served: Served, tmp_path: Path, waits: list[float]) -> None:
     served.statuses = [503] * 9
     with pytest.raises(BeeagentError, match="503 Service Unavailable; 0 bytes are kept"):
         fetch(served, tmp_path, waits, tries=3)
     assert len(served.requests) == 3
 
 
-def test_a_server_that_always_breaks_off_at_the_same_place_is_given_up(
-    served: Served, tmp_path: Path, waits: list[float]
-) -> None:
+def test_download_without_progress_fails(served: Served, tmp_path: Path, waits: list[float]) -> None:
     served.ranges = False
     served.cut_after = [300_000] * 50
-    with pytest.raises(BeeagentError, match="the connection broke off after 300000 of 1048576 bytes"):
+    with pytest.raises(BeeagentError, match="the connection was lost after 300000 of 1048576 bytes"):
         fetch(served, tmp_path, waits, tries=3)
     assert len(served.requests) == 4
 
 
-def test_a_server_that_is_not_there_is_given_up(tmp_path: Path, waits: list[float]) -> None:
+def test_unreachable_server_fails(tmp_path: Path, waits: list[float]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/a.zip"
@@ -169,7 +165,7 @@ def test_a_server_that_is_not_there_is_given_up(tmp_path: Path, waits: list[floa
 def test_a_file_of_another_size_is_refused_before_it_is_fetched(
     served: Served, tmp_path: Path, waits: list[float]
 ) -> None:
-    with pytest.raises(InputError, match="has 1048576 bytes, not 7: it is another file"):
+    with pytest.raises(InputError, match="has 1048576 bytes, not 7: it is not the expected file"):
         fetch(served, tmp_path, waits, size=7)
     assert not list(tmp_path.iterdir())
 
@@ -178,7 +174,7 @@ def test_a_file_of_another_size_is_refused_before_it_is_fetched(
     "url", ["", "a.zip", "ftp://host/a.zip", "file:///etc/passwd", "http://", "http://[", "http://h/ü", "http://h/a b",
             "http://h:x/", "http://h/\n"]
 )  # fmt: skip
-def test_what_is_no_address_is_refused(url: str, tmp_path: Path, waits: list[float]) -> None:
+def test_invalid_address_is_refused(url: str, tmp_path: Path, waits: list[float]) -> None:
     with pytest.raises(InputError, match="is not an http or https URL"):
         download(url, tmp_path / "a.zip", tries=1, wait=waits.append)
 

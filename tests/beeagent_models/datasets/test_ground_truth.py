@@ -135,7 +135,7 @@ def test_lines_need_only_know_the_classes_they_use(tmp_path: Path) -> None:
     assert [image.class_ids.tolist() for image in dataset.images] == [[1], [0]]
 
 
-def test_labels_given_fix_their_order(tmp_path: Path) -> None:
+def test_label_option_sets_the_order(tmp_path: Path) -> None:
     image_file(tmp_path / "a.png")
     dataset = read_dataset(write(tmp_path, row("a.png")), name="set", labels=("wasp", "bee"))
     assert dataset.labels == ("wasp", "bee")
@@ -203,7 +203,7 @@ def test_a_wrong_size_is_named(tmp_path: Path) -> None:
         read_dataset(write(tmp_path, wrong), name="set")
 
 
-def test_binary_rubbish_is_no_manifest(tmp_path: Path) -> None:
+def test_binary_data_is_refused_as_manifest(tmp_path: Path) -> None:
     manifest = tmp_path / "output.manifest"
     manifest.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8"):

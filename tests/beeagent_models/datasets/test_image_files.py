@@ -1,4 +1,4 @@
-"""One truth about an image: what the agent decodes, every command decodes, and what it refuses, they refuse."""
+"""Agent and commands decode, and refuse, the same image files."""
 
 import json
 import struct
@@ -111,7 +111,7 @@ def test_check_and_readers_agree_with_the_agent_on_any_damage(
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".tif", ".png", ".webp"])
-def test_the_size_is_that_of_the_upright_image(tmp_path: Path, suffix: str, orientation: int) -> None:
+def test_size_is_of_the_upright_image(tmp_path: Path, suffix: str, orientation: int) -> None:
     path = yolo(tmp_path, f"turned{suffix}", b"")
     exif = Image.Exif()
     exif[0x0112] = orientation

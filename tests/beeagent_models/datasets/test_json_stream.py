@@ -49,7 +49,7 @@ def test_all_of_an_object_comes_in_pieces(
 @given(
     st.text() | st.sampled_from(["{", '{"a"', '{"a":', '{"a": [', '{"a": [1', '{"a": [1,', '{"a": 1}x', '{"a": 1,}'])
 )
-def test_what_is_no_object_is_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_value_that_is_no_object_is_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     try:
         if isinstance(json.loads(text), dict):
             return

@@ -79,7 +79,7 @@ def test_a_yolo_folder_is_known_by_its_labels(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["none", "images", ".", "empty.json", "binary.json"])
-def test_what_is_no_dataset_is_refused_by_name(folder: Path, path: str) -> None:
+def test_error_names_a_path_that_is_no_dataset(folder: Path, path: str) -> None:
     (folder / "empty.json").write_text("")
     (folder / "binary.json").write_bytes(b"\xff\x00")
     with pytest.raises(InputError) as caught:
@@ -91,7 +91,7 @@ def test_what_is_no_dataset_is_refused_by_name(folder: Path, path: str) -> None:
 def test_of_two_manifests_one_must_be_named(folder: Path) -> None:
     for name in ("a.manifest", "b.manifest"):
         (folder / name).write_text(json.dumps(MANIFEST_ROW))
-    with pytest.raises(InputError, match="has 2 manifests; name one"):
+    with pytest.raises(InputError, match="has 2 manifests; give one"):
         read_dataset(folder)
 
 
@@ -105,7 +105,7 @@ def test_a_source_names_a_path_and_perhaps_labels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["=bee", "flight=", "flight=bee,", "flight=,bee"])
 def test_a_malformed_source_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="does not name a dataset"):
+    with pytest.raises(InputError, match="is not a dataset"):
         parse_source(text)
 
 

@@ -21,7 +21,7 @@ def write(folder: Path, *names: str) -> Path:
 def split(
     manifest: Path, *, fraction: float = 0.25, seed: int = 0, by_series: bool = True, pattern: str | None = None
 ) -> tuple[list[str], list[str]]:
-    """Give the lines of both parts."""
+    """Return the lines of both parts."""
     parts = split_manifest(
         manifest, out=manifest.parent / "parts", fraction=fraction, seed=seed, by_series=by_series, pattern=pattern
     )
@@ -147,14 +147,14 @@ def test_no_series_is_both_trained_on_and_held_back(sizes: list[int], fraction: 
 @given(count=st.integers(2, 40), fraction=st.floats(0.01, 0.99))
 def test_of_a_single_series_the_end_is_held_back(count: int, fraction: float) -> None:
     names = [f"front-{number}.jpg" for number in range(count)]
-    division = hold_back(dataset_of(Path("/mine"), *reversed(names)), fraction=fraction, seed=0)
-    held_back = names_in(division.held_back)[::-1]
-    assert division.series is None
-    assert names_in(division.train)[::-1] + held_back == names
+    split = hold_back(dataset_of(Path("/mine"), *reversed(names)), fraction=fraction, seed=0)
+    held_back = names_in(split.held_back)[::-1]
+    assert split.series is None
+    assert names_in(split.train)[::-1] + held_back == names
     assert len(held_back) == min(max(1, round(count * fraction)), count - 1)
 
 
-def test_what_cannot_be_held_back_is_refused() -> None:
+def test_invalid_share_is_refused() -> None:
     with pytest.raises(InputError, match="mine: has 1 images: two or more"):
         hold_back(dataset_of(Path("/mine"), "a.jpg"), fraction=0.2, seed=0)
     with pytest.raises(InputError, match="more than 0 and less than 1"):
@@ -167,9 +167,9 @@ def test_what_cannot_be_held_back_is_refused() -> None:
 def test_variants_of_an_image_stay_with_its_series(seed: int) -> None:
     clips = ("hive_3_14am_", "hive_3_15pm_", "front-")
     names = [f"{clip}{number}{end}.jpg" for clip in clips for number, end in enumerate(("", "", "", "_v2", "_v3_1"))]
-    division = hold_back(dataset_of(Path("/mine"), *names), fraction=0.4, seed=seed)
+    split = hold_back(dataset_of(Path("/mine"), *names), fraction=0.4, seed=seed)
     parts = [
         {clip for name in names_in(part) for clip in clips if name.startswith(clip)}
-        for part in (division.train, division.held_back)
+        for part in (split.train, split.held_back)
     ]
     assert not parts[0] & parts[1]

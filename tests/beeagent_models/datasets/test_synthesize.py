@@ -20,7 +20,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_what_is_drawn_is_read_back_with_its_boxes(tmp_path: Path) -> None:
+def test_drawn_images_are_read_with_their_boxes(tmp_path: Path) -> None:
     looked_at: list[int] = []
     manifest = synthesize(
         tmp_path / "new" / "set",
@@ -60,7 +60,7 @@ def test_a_larger_set_begins_with_the_smaller(tmp_path: Path) -> None:
     assert [large[name] for name in ("000000.jpg", "000001.jpg")] == [small["000000.jpg"], small["000001.jpg"]]
 
 
-def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("data")
     with pytest.raises(InputError, match="is not empty"):
         make(tmp_path)

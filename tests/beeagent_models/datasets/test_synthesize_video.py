@@ -173,7 +173,7 @@ def test_seed_decides_every_byte(tmp_path: Path) -> None:
     assert content("a-other", 8)[1] != content("b-other", 7)[1]
 
 
-def test_crossings_of_a_given_line(tmp_path: Path) -> None:
+def test_crossings_of_a_line_option(tmp_path: Path) -> None:
     line = Line(name="line", start=(0.5, 0.0), end=(0.5, 1.0))
     made = synthesize_video(tmp_path / "a.mp4", replace(SMALL, line=line))
     assert made.crossings.lines == (line,)
@@ -194,7 +194,7 @@ def test_crossings_of_a_given_line(tmp_path: Path) -> None:
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     options = VideoOptions(seconds=1, width=240, height=160, bees=1)
     (tmp_path / "a.tracks.jsonl").write_text("precious")
-    with pytest.raises(InputError, match=r"a\.tracks\.jsonl exists: name another video"):
+    with pytest.raises(InputError, match=r"a\.tracks\.jsonl exists: give another name"):
         synthesize_video(tmp_path / "a.mp4", options)
     assert [path.name for path in tmp_path.iterdir()] == ["a.tracks.jsonl"]
     with pytest.raises(InputError, match=r"must end in \.mp4, \.avi"):
@@ -210,7 +210,7 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
         ({"seconds": float("nan")}, "seconds is nan"),
         ({"rate": 0}, "rate is 0"),
         ({"width": 238}, "size is 238x720"),
-        ({"height": 721}, "size is 1280x721: a video needs even numbers"),
+        ({"height": 721}, "size is 1280x721: give even numbers for a video"),
         ({"seed": -1}, "seed is -1"),
         ({"bees": 61}, "bees is 61: allowed are 1 to 60"),
     ],

@@ -101,7 +101,7 @@ def test_a_defective_data_yaml_is_named(tmp_path: Path, content: str, message: s
     assert "\n" not in str(caught.value)
 
 
-def test_without_names_the_error_says_how_to_give_them(tmp_path: Path) -> None:
+def test_error_about_missing_names_has_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no data\.yaml .*=bee"):
         read_dataset(single(tmp_path, "0 0.5 0.5 0.5 0.5"), name="set")
 
@@ -140,7 +140,7 @@ def test_a_folder_without_images_or_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no images/ and labels/, no data\.yaml"):
         read_dataset(tmp_path, name="set", labels=("bee",))
     (tmp_path / "labels").mkdir()
-    with pytest.raises(InputError, match="no image in a folder called 'images'"):
+    with pytest.raises(InputError, match="no image in a folder 'images'"):
         read_dataset(tmp_path, name="set", labels=("bee",))
     put(tmp_path / "images" / "a.png", None)
     with pytest.raises(InputError, match="no image has a label file"):

@@ -21,7 +21,7 @@ def image(path: Path) -> None:
 
 
 def found(data: object, folder: Path, *, labels: str | None = None) -> list[tuple[str, str, str]]:
-    """Give place within the folder, kind and words of each defect."""
+    """Return place within the folder, kind and words of each defect."""
     defects = list(check_dataset(str(data), labels=labels))
     assert not any("\n" in str(defect) for defect in defects)
     return [(d.where.removeprefix(f"{folder}/"), d.kind.value, d.what) for d in defects]
@@ -42,7 +42,7 @@ def yolo(folder: Path, rows: str | bytes) -> str:
         ("0 0.5 0.5 0.5", 3, "broken-line", "has 4 fields"),
         ("x 0.5 0.5 0.5 0.5", 3, "broken-line", "is not a class number and ratios"),
         ("1 0.5 0.5 0.5 0.5", 3, "label-unknown", "class 1 is unknown; the labels are bee"),
-        ("0 0.9 0.5 0.5 0.5", 3, "box-outside", r"box 2, from \(78, 20\) to \(138, 60\), reaches beyond the .* 120x80"),
+        ("0 0.9 0.5 0.5 0.5", 3, "box-outside", r"box 2, from \(78, 20\) to \(138, 60\), extends beyond the .* 120x80"),
         ("0 0.5 0.5 0 0.5", 3, "box-empty", "has no area"),
         ("0 nan 0.5 0.5 0.5", 3, "box-empty", "has no area"),
         (ROW, 3, "duplicate", "box 2, .* is the same as box 1"),
@@ -80,7 +80,7 @@ def test_a_broken_data_yaml_is_a_defect(tmp_path: Path, content: bytes) -> None:
         read_dataset(tmp_path)
 
 
-def test_what_readers_leave_out_is_noted_by_check(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_check_notes_what_readers_skip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     yolo(tmp_path, ROW)
     (tmp_path / "train.txt").write_text("images/a.png\n")
     (tmp_path / "data.yaml").write_text("names: [bee]\ntrain: train.txt\nval: gone/images\n")
@@ -91,7 +91,7 @@ def test_what_readers_leave_out_is_noted_by_check(tmp_path: Path, caplog: pytest
 
 
 @pytest.mark.timeout(20)
-def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+def test_special_files_are_not_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="/dev/zero: is neither a regular file nor a folder"):
         found("/dev/zero", tmp_path)
     data = yolo(tmp_path, ROW)
@@ -166,7 +166,7 @@ def test_a_defect_of_a_coco_file_is_named(
     assert [(where.removeprefix("c.json: "), kind) for where, kind, _ in defects] == expected
 
 
-def test_a_coco_file_that_breaks_off_is_named_after_what_was_there(tmp_path: Path) -> None:
+def test_truncated_coco_file_is_reported_with_its_position(tmp_path: Path) -> None:
     file = coco(tmp_path, **annotations({"category_id": 4}))
     file.write_text(file.read_text()[:-1])
     assert [kind for _, kind, _ in found(file, tmp_path)] == ["broken-json", "label-unknown"]

@@ -39,7 +39,7 @@ def test_anchors_stand_where_plain_loops_put_them() -> None:
     np.testing.assert_allclose(anchor_boxes(lite0(scale), height, width), expected, rtol=1e-6)
 
 
-def test_the_first_anchor_of_the_published_scale_is_24_pixels_square_at_the_corner() -> None:
+def test_first_anchor_is_24_pixels_square_at_the_corner() -> None:
     first = anchor_boxes(lite0(), 320, 320)[0] * 320
     np.testing.assert_allclose(first, [4, 4, 24, 24], rtol=1e-6)
 

@@ -138,7 +138,7 @@ def test_outputs_fit_the_anchors_at_any_size(size: tuple[int, int]) -> None:
     assert tuple(logits.shape) == (2, anchors, 2)
 
 
-def test_an_open_and_a_fixed_size_give_the_same() -> None:
+def test_open_and_fixed_input_size_agree() -> None:
     settings = tiny()
     still, opened = build_model(settings, (96, 64)), build_model(settings)
     opened.set_weights(still.get_weights())
@@ -198,7 +198,7 @@ def test_no_weight_is_left_that_the_converter_cannot_fold() -> None:
         assert isinstance(node.input_tensors[0]._keras_history.operation, convolutions)
 
 
-def test_folded_weights_give_the_features_of_the_network_they_come_from(tmp_path: Path) -> None:
+def test_folded_weights_compute_the_same_features(tmp_path: Path) -> None:
     arrays = folded_weights(3)
     np.savez(tmp_path / "weights.npz", allow_pickle=False, **arrays)
     model = build_model(config())
@@ -266,7 +266,7 @@ def saved(folder: Path) -> tuple[Path, Any]:
     return folder / "model.npz", model
 
 
-def test_a_checkpoint_gives_everything_back(tmp_path: Path) -> None:
+def test_checkpoint_restores_everything(tmp_path: Path) -> None:
     path, model = saved(tmp_path)
     loaded, settings, provenance = load_checkpoint(path)
     assert settings == tiny()

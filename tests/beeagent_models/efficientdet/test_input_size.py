@@ -18,7 +18,7 @@ def test_width_comes_first(width: int, height: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "wide", "640x", "x384", "640X384", "640x384x3", "640 x 384", "-320", "3.2e2", "٣٢٠", "1" * 5000]
 )
-def test_text_that_is_no_size_is_refused(text: str) -> None:
+def test_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"--input-size is .*: give WIDTHxHEIGHT in pixels, such as 640x384"):
         parse_input_size(text)
 
@@ -31,7 +31,7 @@ def test_side_out_of_range_is_refused(text: str) -> None:
 
 @given(SIDES, SIDES)
 def test_allowed_sizes_are_those_at_which_the_backbone_rounds_nothing(width: int, height: int) -> None:
-    """Where a feature map is rounded up, its cells are not where the anchors are."""
+    """With a rounded-up feature map, cells and anchors are not aligned."""
     shapes = feature_shapes(config_for("lite0", labels=("bee",)), height, width)
     exact = [
         (rows * 2**level, columns * 2**level) == (height, width)

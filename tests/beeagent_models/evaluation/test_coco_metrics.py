@@ -63,10 +63,10 @@ def test_a_case_worked_out_by_hand() -> None:
 def test_matches_worked_out_by_hand() -> None:
     first, second, third = coco_metrics(TRUTH, ANSWER).matches
     assert first.hits.tolist() == [True, True]
-    assert first.found_at == pytest.approx([0.9, 0.7])
+    assert first.matched_confidence == pytest.approx([0.9, 0.7])
     assert second.hits.tolist() == [False]
-    assert second.found_at.tolist() == [-1]
-    assert third.hits.tolist() == third.found_at.tolist() == []
+    assert second.matched_confidence.tolist() == [-1]
+    assert third.hits.tolist() == third.matched_confidence.tolist() == []
 
 
 def test_a_box_is_matched_once() -> None:
@@ -74,10 +74,10 @@ def test_a_box_is_matched_once() -> None:
         dataset([((10, 10, 30, 30), 0)]), [found(((10, 10, 30, 30), 0.5, 0), ((11, 10, 30, 30), 0.6, 0))]
     )
     assert metrics.matches[0].hits.tolist() == [True, False]
-    assert metrics.matches[0].found_at == pytest.approx([0.6])
+    assert metrics.matches[0].matched_confidence == pytest.approx([0.6])
 
 
-def test_classes_are_told_apart_by_name_not_number() -> None:
+def test_classes_are_matched_by_name_not_number() -> None:
     truth = dataset([((10, 10, 30, 30), 0), ((50, 50, 70, 70), 1)], labels=("bee", "wasp"))
     answer = found(
         ((10, 10, 30, 30), 0.9, 2), ((50, 50, 70, 70), 0.8, 0), ((0, 0, 5, 5), 0.7, 1), labels=("wasp", "cat", "bee")
@@ -139,7 +139,7 @@ def test_small_objects_can_be_left_out() -> None:
     assert first.scored.tolist() == [False, False, True, True]
     assert first.hits.tolist() == [False, False, False, True]
     assert first.ignored.tolist() == [True, False]
-    assert (first.found(0.5).tolist(), first.missed(0.5).tolist()) == ([False, True], [False, False])
+    assert (first.matched(0.5).tolist(), first.missed(0.5).tolist()) == ([False, True], [False, False])
     assert first.missed(0.65).tolist() == [False, True]
     assert second.missed(0.0).tolist() == [False]
     assert metrics.ap50 == pytest.approx(0.5)
@@ -159,7 +159,7 @@ def test_images_without_any_box_have_false_alarms_and_no_average_precision() -> 
 def test_nothing_found_is_zero_and_no_error() -> None:
     metrics = coco_metrics(TRUTH, [found(), found(), found()])
     assert (metrics.ap, metrics.ap50) == (0, 0)
-    assert all((match.found_at < 0).all() for match in metrics.matches)
+    assert all((match.matched_confidence < 0).all() for match in metrics.matches)
 
 
 def test_results_and_images_must_be_as_many() -> None:
@@ -188,7 +188,7 @@ def test_perfect_answers_score_one(drawn: list[list[tuple[int, int]]]) -> None:
     answers = [found(*[(box, 0.3 + 0.05 * index, 0) for index, box in enumerate(boxes(image))]) for image in drawn]
     metrics = coco_metrics(truth, answers)
     assert (metrics.ap, metrics.ap50, metrics.ap75) == pytest.approx((1, 1, 1))
-    assert all(match.hits.all() and (match.found_at > 0).all() for match in metrics.matches)
+    assert all(match.hits.all() and (match.matched_confidence > 0).all() for match in metrics.matches)
 
 
 shifts = st.sampled_from([0.0, 2.0, 6.0, 40.0])
@@ -213,7 +213,9 @@ def test_figures_hang_together(drawn: list[list[tuple[int, int]]], data: st.Data
     assert 0 <= metrics.ap <= metrics.ap50 + 1e-9 <= 1 + 2e-9
     for match, result in zip(metrics.matches, given_answers, strict=True):
         # Each hit has found one box, with its own confidence.
-        assert sorted(match.found_at[match.found_at >= 0]) == sorted(result.confidences[match.hits].astype(float))
+        assert sorted(match.matched_confidence[match.matched_confidence >= 0]) == sorted(
+            result.confidences[match.hits].astype(float)
+        )
     check_curve(metrics, given_answers, sum(map(len, drawn)))
 
 
@@ -226,5 +228,5 @@ def check_curve(metrics: CocoMetrics, results: Sequence[Detections], truths: int
         above = confidences >= np.float32(threshold)
         assert point.true_positives == (hits & above).sum()
         assert point.false_positives == (~hits & above).sum()
-        missed = sum(int((match.found_at < np.float32(threshold)).sum()) for match in metrics.matches)
+        missed = sum(int((match.matched_confidence < np.float32(threshold)).sum()) for match in metrics.matches)
         assert point.false_negatives == missed

@@ -1,4 +1,4 @@
-"""The kinds of errors, as TIDE defines them, on boxes whose overlaps are known."""
+"""Error kinds as defined by TIDE, on boxes with known overlaps."""
 
 from collections.abc import Sequence
 from pathlib import Path

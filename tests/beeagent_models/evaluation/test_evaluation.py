@@ -41,7 +41,7 @@ def labelled(path: Path, *boxes: tuple[int, int, int, int]) -> LabelledImage:
 
 @pytest.fixture
 def detector(tmp_path: Path) -> Detector:
-    """Give a real TFLite model that finds the red of an image, exactly, and calls it a bee."""
+    """Return a real TFLite model that detects red areas exactly, with the label bee."""
     (tmp_path / "red.tflite").write_bytes(
         tiny_models.edge_finder(size=SIDE, names={kind: kind for kind in tiny_models.OUTPUTS})
     )
@@ -52,7 +52,7 @@ def detector(tmp_path: Path) -> Detector:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    """Give one bee found, one missed with a weaker false alarm elsewhere, and an empty image."""
+    """Return a detected bee, a missed bee with a weaker false alarm elsewhere, and an empty image."""
     return Dataset(
         name="red things",
         labels=("bee",),
@@ -83,7 +83,7 @@ def test_model_with_a_rectangular_input_is_measured(width: int, height: int, tmp
     detector = Detector(bundle_of(model, labels=["bee"], spec=spec), DetectorOptions(threads=1, threshold=0.5))
     dataset = Dataset(name="red things", labels=("bee",), images=(image,))
     evaluation = evaluate(detector, dataset, choice=ThresholdChoice(), input_size=detector.input_size)
-    assert evaluation.found[0].boxes * (frame * 2) == pytest.approx(np.array([[32, 0, 64, 32]]), abs=1e-3)
+    assert evaluation.detections[0].boxes * (frame * 2) == pytest.approx(np.array([[32, 0, 64, 32]]), abs=1e-3)
     assert evaluation.metrics.ap_by_size["16-32"] == evaluation.metrics.ap == pytest.approx(1)
 
 
@@ -94,8 +94,8 @@ def test_a_real_model_is_measured(detector: Detector, dataset: Dataset) -> None:
     )
     # Precision 1 up to recall 1/2: 51 of the 101 samples.
     assert evaluation.metrics.ap50 == evaluation.metrics.ap == pytest.approx(51 / 101)
-    assert [len(found) for found in evaluation.found] == [1, 1, 0]
-    assert evaluation.found[0].boxes[0] * SIDE == pytest.approx([8, 16, 40, 48], abs=1e-4)
+    assert [len(found) for found in evaluation.detections] == [1, 1, 0]
+    assert evaluation.detections[0].boxes[0] * SIDE == pytest.approx([8, 16, 40, 48], abs=1e-4)
     assert evaluation.curve.thresholds == pytest.approx([1, 0.8], abs=0.01)
     assert evaluation.point.threshold == pytest.approx(0.9, abs=0.01)
     assert (evaluation.point.precision, evaluation.point.recall) == (1, 0.5)
@@ -173,7 +173,7 @@ def test_figures_by_size_are_those_at_the_models_input(detector: Detector, datas
     assert sum(row.errors[ErrorKind.MISSED] for row in by_size.values()) == 1
 
 
-def test_small_objects_are_left_out_when_asked(detector: Detector, dataset: Dataset) -> None:
+def test_min_size_excludes_small_objects(detector: Detector, dataset: Dataset) -> None:
     evaluation = evaluate(detector, dataset, choice=ThresholdChoice(fixed=0.5), input_size=(SIDE, SIDE), min_size=20)
     assert (evaluation.curve.truths, evaluation.left_out) == (1, 1)
     assert (evaluation.point.recall, evaluation.point.precision) == (1, 0.5)
@@ -193,7 +193,7 @@ def rows_of(text: str) -> dict[str, str]:
     return {line.strip().split("  ")[0]: line for line in text.splitlines()}
 
 
-def test_the_table_tells_the_figures(evaluation: Evaluation) -> None:
+def test_table_has_the_figures(evaluation: Evaluation) -> None:
     text = printed(evaluation)
     rows = rows_of(text)
     assert "red things" in text
@@ -203,7 +203,7 @@ def test_the_table_tells_the_figures(evaluation: Evaluation) -> None:
     assert "0.5000" in rows["threshold"]
     assert "threshold: given" in text
     assert "50.0 %" in rows["precision"]
-    assert "66.7 % at 0.90" in rows["best F1, elsewhere"]
+    assert "66.7 % at 0.90" in rows["best F1"]
     assert "50.0 % at 0.90" in rows["recall at P >= 0.99"]
     assert "0.000" in rows["alarms/image w/o box"]
     assert "0.40" in rows["calibration error"]
@@ -259,13 +259,13 @@ def test_an_image_that_was_exchanged_is_named(detector: Detector, dataset: Datas
 def test_without_a_label_in_common_nothing_is_measured(detector: Detector, dataset: Dataset) -> None:
     looked_at: list[int] = []
     ants = Dataset(name="ants", labels=("ant",), images=dataset.images)
-    with pytest.raises(InputError, match="ants is labelled ant, but the model knows bee, blue, green: "):
+    with pytest.raises(InputError, match="ants is labelled ant, but the classes of the model are bee, blue, green: "):
         evaluate(detector, ants, choice=ThresholdChoice(), progress=lambda: looked_at.append(1))
     assert len(looked_at) <= 1
 
 
 def test_a_dataset_without_a_box_is_refused_where_one_is_needed(dataset: Dataset) -> None:
     empty = Dataset(name="empty", labels=("bee",), images=dataset.images[2:])
-    with pytest.raises(InputError, match="empty: not one of its 1 images has a box"):
+    with pytest.raises(InputError, match="empty: none of its 1 images has a box"):
         refuse_without_boxes(empty)
     refuse_without_boxes(dataset)

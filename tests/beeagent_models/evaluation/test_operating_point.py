@@ -77,7 +77,7 @@ def test_recall_counts_under_a_precision_floor_not_f1() -> None:
 def test_floors_that_cannot_be_kept_fall_back_and_say_so() -> None:
     point = choose_threshold(FIVE, ThresholdChoice(precision_floor=0.9, recall_floor=0.7))
     assert not point.floors_kept
-    assert point.chosen_by == "best F1, for no threshold gives precision >= 0.9 and recall >= 0.7"
+    assert point.chosen_by == "best F1, because no threshold has precision >= 0.9 and recall >= 0.7"
     assert point.threshold == pytest.approx(0.55)
 
 
@@ -108,7 +108,7 @@ floors = st.none() | st.floats(0, 1)
 
 
 @given(rows, st.integers(0, 20), floors, floors)
-def test_a_chosen_threshold_gives_what_it_says(
+def test_chosen_threshold_has_the_stated_figures(
     drawn: list[tuple[float, bool]], unfound: int, precision_floor: float | None, recall_floor: float | None
 ) -> None:
     truths = max(sum(hit for _, hit in drawn) + unfound, 1)
@@ -168,7 +168,7 @@ def test_a_certain_floor_asks_for_more_than_a_lucky_start() -> None:
     assert choose_threshold(lucky, ThresholdChoice(precision_floor=0.9)).floors_kept
     point = choose_threshold(lucky, ThresholdChoice(precision_floor=0.9, certainty=0.95))
     assert not point.floors_kept
-    assert point.chosen_by == "best F1, for no threshold gives precision >= 0.9 (95 % certain)"
+    assert point.chosen_by == "best F1, because no threshold has precision >= 0.9 (95 % certain)"
     many = curve(*[(1 - index / 1000, index % 50 != 49) for index in range(400)], truths=400)
     point = choose_threshold(many, ThresholdChoice(precision_floor=0.95, certainty=0.95))
     assert point.floors_kept

@@ -72,10 +72,10 @@ def test_a_few_detections_in_perfect_order_do_not_lead_to_certainty() -> None:
 
 @pytest.mark.parametrize("right", [[True] * 4, [False] * 4, []])
 def test_right_and_wrong_detections_are_needed(right: list[bool]) -> None:
-    with pytest.raises(InputError, match=f"{sum(right)} of {len(right)} detections are right"):
+    with pytest.raises(InputError, match=f"{sum(right)} of {len(right)} detections are true positives"):
         fit_platt(np.linspace(0.1, 0.9, len(right)), np.array(right, np.bool_))
 
 
 def test_confidence_that_falls_with_precision_is_refused() -> None:
-    with pytest.raises(InputError, match="are not right more often"):
+    with pytest.raises(InputError, match="precision does not increase with confidence"):
         fit_platt(np.array([0.9, 0.8, 0.3, 0.2]), np.array([False, False, True, True]))

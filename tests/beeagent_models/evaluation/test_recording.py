@@ -19,7 +19,7 @@ SIDE = 64
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """Give a bundle with a real model that finds the red of an image, and threshold 0.4."""
+    """Return a bundle with a real model that detects red areas, and threshold 0.4."""
     files = {
         "model.tflite": tiny_models.edge_finder(size=SIDE, names={kind: kind for kind in tiny_models.OUTPUTS}),
         "labels.txt": b"bee\ngreen\nblue\n",
@@ -127,7 +127,9 @@ def test_images_without_a_box_are_recorded_by_their_false_alarms(bundle: Path, t
     empty = tuple(
         replace(image, boxes=image.boxes[:0], class_ids=image.class_ids[:0]) for image in garden.dataset.images
     )
-    lawn = measure(replace(garden.dataset, name="lawn", images=empty), garden.found, choice=ThresholdChoice(fixed=0.4))
+    lawn = measure(
+        replace(garden.dataset, name="lawn", images=empty), garden.detections, choice=ThresholdChoice(fixed=0.4)
+    )
     record_evaluations(loaded, [garden, lawn], split="validation")
     manifest = ModelBundle.load(bundle).manifest
     assert manifest is not None

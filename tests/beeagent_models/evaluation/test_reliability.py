@@ -32,7 +32,7 @@ def measured(*confidences: tuple[float, float | None]) -> Evaluation:
 
 
 def curve(evaluation: Evaluation, bins: int = 20) -> ReliabilityCurve:
-    return reliability_curve(*scored_detections(evaluation.found, evaluation.metrics.matches), bins=bins)
+    return reliability_curve(*scored_detections(evaluation.detections, evaluation.metrics.matches), bins=bins)
 
 
 def test_right_and_wrong_detections_are_counted_by_their_confidence() -> None:

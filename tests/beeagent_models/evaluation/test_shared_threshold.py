@@ -57,11 +57,11 @@ def test_false_alarms_are_counted_on_images_without_a_box() -> None:
     )
 
 
-def test_a_threshold_that_cannot_be_kept_falls_back_and_says_so() -> None:
+def test_unreachable_floor_falls_back_with_a_note() -> None:
     wrong = evaluated("wrong", (0.99, False), (0.2, True))
     chosen = choose_shared_threshold([HIVE, wrong], ThresholdChoice(precision_floor=0.9))
     assert not chosen.floors_kept
-    assert chosen.fixed_by == "best F1 on hive, for no threshold gives precision >= 0.9 on hive and wrong"
+    assert chosen.fixed_by == "best F1 on hive, because no threshold has precision >= 0.9 on hive and wrong"
     assert not wrong.at(chosen).point.floors_kept
 
 

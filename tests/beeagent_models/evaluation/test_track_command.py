@@ -42,7 +42,7 @@ def evaluate(*arguments: str | Path) -> list[dict[str, dict[str, float] | list[d
 
 @pytest.fixture
 def truth() -> Tracks:
-    """Return two bees that go up across the line and one that goes down, at 3 pixels a frame."""
+    """Return two bees that cross the line upwards and one downwards, at 3 pixels per frame."""
     frames = np.arange(1, FRAMES + 1)
     ways = [(1, 100, 270 - 3 * frames), (2, 300, 272 - 3 * frames), (3, 500, 90 + 3 * frames)]
     boxes = np.stack(
@@ -88,7 +88,7 @@ def test_figures_at_each_rate(folder: Path) -> None:
         assert errors["net"] == {"true": 1, "counted": 1, "error": 0}
 
 
-def test_formats_give_the_same_figures(folder: Path) -> None:
+def test_figures_do_not_depend_on_the_format(folder: Path) -> None:
     write_mot(folder / "predicted", read_tracks(folder / "predicted.jsonl"))
     (folder / "bare.txt").write_bytes((folder / "predicted" / "gt" / "gt.txt").read_bytes())
     found = [
@@ -115,7 +115,7 @@ def test_a_file_for_each_rate(folder: Path, truth: Tracks) -> None:
     with pytest.raises(InputError, match=r"at-15\.jsonl cannot be read"):
         evaluate("--tracks", folder / "truth.jsonl", "--predictions", folder / "at-{rate}.jsonl", "--rates", "15")
     write_tracks(folder / "at-15.jsonl", truth)
-    with pytest.raises(InputError, match=r"at-15\.jsonl has tracks in frame 2, which is none of 1, 3, 5, …: number"):
+    with pytest.raises(InputError, match=r"at-15\.jsonl has tracks in frame 2, which is not one of 1, 3, 5, …: number"):
         evaluate("--tracks", folder / "truth.jsonl", "--predictions", folder / "at-{rate}.jsonl", "--rates", "15")
 
 
@@ -129,11 +129,11 @@ def test_counted_crossings(folder: Path) -> None:
     assert row["tracks"] is None
     with pytest.raises(InputError, match="has crossings and no tracks"):
         evaluate("--tracks", folder / "truth.jsonl", "--predictions", folder / "counted.jsonl")
-    with pytest.raises(InputError, match=r"was counted at one rate: give a file for each, with \{rate\}"):
+    with pytest.raises(InputError, match=r"was counted at one rate: give a file for each rate, with \{rate\}"):
         evaluate("--crossings", folder / "crossings.jsonl", "--predictions", folder / "counted.jsonl",
                  "--rates", "30,10")  # fmt: skip
     (folder / "counted.jsonl").write_text("".join(lines).replace("entrance", "door"))
-    with pytest.raises(InputError, match="has no line 'entrance', as the truth has, but door: name them alike"):
+    with pytest.raises(InputError, match="has no line 'entrance' of the ground truth, but door: use the same names"):
         evaluate("--crossings", folder / "crossings.jsonl", "--predictions", folder / "counted.jsonl")
 
 
@@ -175,7 +175,9 @@ def test_messages_of_the_agent(folder: Path, truth: Tracks) -> None:
     with pytest.raises(InputError, match="was counted at one rate"):
         evaluate(*arguments, "--rates", "30,15")
     (folder / "messages.jsonl").write_text(json.dumps(messages[-1]).replace("entrance", "door"))
-    with pytest.raises(InputError, match="has no line 'entrance', as the truth has, but door, other: name them alike"):
+    with pytest.raises(
+        InputError, match="has no line 'entrance' of the ground truth, but door, other: use the same names"
+    ):
         evaluate(*arguments)
     (folder / "messages.jsonl").write_text(json.dumps(messages[-1]).replace('"in": 0', '"in": -1'))
     with pytest.raises(InputError, match=r"line 1: lines\.entrance\.bee\.in is -1"):
@@ -212,13 +214,13 @@ def test_wrong_options_are_refused(folder: Path) -> None:
     tracks = ("--tracks", folder / "truth.jsonl")
     predictions = ("--predictions", folder / "predicted.jsonl")
     for arguments, message in (
-        ((), "give a MODEL and DATA to measure it on, or --tracks TRUTH --predictions FILE"),
+        ((), "give a MODEL and DATA, or --tracks TRUTH --predictions FILE"),
         (("model",), "give a MODEL and DATA"),
-        (predictions, "need a truth: give --tracks TRUTH or --crossings TRUTH"),
-        (tracks, "need --predictions FILE"),
+        (predictions, "need a ground truth: give --tracks TRUTH or --crossings TRUTH"),
+        (tracks, "need predictions: give --predictions FILE"),
         (
             (*tracks, *predictions, "--threshold", "0.5"),
-            "--threshold belongs to the evaluation of a model: leave it out",
+            "--threshold is for the evaluation of a model: leave it out",
         ),
         (("model", "data", *tracks, *predictions), "belongs to the evaluation of a model"),
         ((*tracks, *predictions, "--rates", "30,7"), "--rates has '7': allowed are the video's 30 frames/s"),
@@ -237,11 +239,13 @@ def test_wrong_options_are_refused(folder: Path) -> None:
 def test_wrong_files_are_refused(folder: Path, truth: Tracks) -> None:
     bare = folder / "bare.txt"
     bare.write_text("1,1,0,0,5,5\n")
-    with pytest.raises(InputError, match=r"bare\.txt names no frame rate, as --rates needs it: put a seqinfo\.ini"):
+    with pytest.raises(InputError, match=r"bare\.txt has no frame rate, which --rates needs: put a seqinfo\.ini"):
         evaluate("--tracks", bare, "--predictions", folder / "predicted.jsonl", "--rates", "10")
     longer = replace(truth, frame=truth.frame + 5, frames=FRAMES + 5)
     write_tracks(folder / "longer.jsonl", longer)
-    with pytest.raises(InputError, match=r"longer\.jsonl has tracks in frame 65, but the video of the truth has 60"):
+    with pytest.raises(
+        InputError, match=r"longer\.jsonl has tracks in frame 65, but the video of the ground truth has 60"
+    ):
         evaluate("--tracks", folder / "truth.jsonl", "--predictions", folder / "longer.jsonl")
     write_tracks(folder / "slow.jsonl", replace(truth, rate=25))
     with pytest.raises(InputError, match=r"crossings\.jsonl: rate is 30 frames/s, that of .*slow\.jsonl is 25"):
@@ -249,7 +253,7 @@ def test_wrong_files_are_refused(folder: Path, truth: Tracks) -> None:
                  "--predictions", folder / "predicted.jsonl")  # fmt: skip
     empty = replace(truth.every(1000), frame=truth.frame[:0], track=truth.track[:0], label=(), boxes=truth.boxes[:0])
     write_tracks(folder / "empty.jsonl", empty)
-    with pytest.raises(InputError, match=r"empty\.jsonl has no tracks: give the truth of a video with objects"):
+    with pytest.raises(InputError, match=r"empty\.jsonl has no tracks: give the ground truth of a video with objects"):
         evaluate("--tracks", folder / "empty.jsonl", "--predictions", folder / "predicted.jsonl")
     (row,) = evaluate("--tracks", folder / "truth.jsonl", "--predictions", folder / "empty.jsonl")
     assert row["tracks"]["hota"] == 0

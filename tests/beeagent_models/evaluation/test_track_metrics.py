@@ -1,4 +1,4 @@
-"""The figures of the library, against examples small enough to work out by hand."""
+"""Tracking metrics of the library, against small manual examples."""
 
 import math
 

@@ -23,7 +23,7 @@ def test_boxes_lie_within_image_of_any_size(width: int, height: int, seed: int) 
     assert ((frame.boxes[:, 2:] - frame.boxes[:, :2]).max(axis=1, initial=8) >= 8).all()
 
 
-def test_same_seed_gives_same_image_bit_for_bit() -> None:
+def test_same_seed_draws_identical_image() -> None:
     first, second, other = (
         random_scene_frame(np.random.default_rng(seed), width=160, height=120) for seed in (5, 5, 6)
     )
@@ -49,7 +49,7 @@ def test_images_differ_in_bees_and_light() -> None:
 
 
 def test_bees_stand_out_from_the_background() -> None:
-    """The boxes hold something: their centres differ from their surroundings more than the rest of a image does."""
+    """The centres of boxes differ from their surroundings more than the rest of an image."""
     inside, outside = [], []
     for k in range(30):
         frame = random_scene_frame(np.random.default_rng([2, k]), width=320, height=240)
@@ -78,7 +78,7 @@ def test_background_has_requested_size_and_texture() -> None:
 
 
 def test_too_small_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs 16 pixels each way, not 640x15"):
+    with pytest.raises(ValueError, match="size is 640x15: give at least 16 pixels"):
         random_scene_frame(np.random.default_rng(0), width=640, height=15)
 
 

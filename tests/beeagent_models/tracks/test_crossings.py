@@ -168,14 +168,14 @@ HEADER = (
     ("content", "message"),
     [
         ("", "is empty: give a file of crossings"),
-        ("1,2,3", "line 1: no JSON object"),
+        ("1,2,3", "line 1: not a JSON object"),
         (HEADER.replace("[1,0.5]", "[0,0.5]"), "the line 'a' starts where it ends"),
         (HEADER.replace("[1,0.5]", "[1]"), "line 1: lines.0.end is [1]: List should have at least 2 items"),
         (HEADER.replace("[1,0.5]", "[1,1.5]"), "line 1: lines.0.end.1 is 1.5"),
         (HEADER.replace("crossings/1", "crossings/2"), "line 1: schema is 'beeagent.crossings/2'"),
         (
             HEADER.replace("}]}", '},{"name":"a","start":[0,0],"end":[1,1]}]}'),
-            "line 1: the line 'a' is there twice",
+            "line 1: the name 'a' is duplicate",
         ),
         (HEADER + '{"frame":1,"line":"b","direction":"in"}', "line 2: line is 'b': the header has a"),
         (HEADER + '{"frame":1,"line":"a","direction":"up"}', "line 2: direction is 'up'"),

@@ -92,7 +92,7 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
     ("arguments", "message"),
     [
         (["--data", "nowhere"], "nowhere: there is no such file or folder"),
-        (["--data", "=bee"], "does not name a dataset"),
+        (["--data", "=bee"], "is not a dataset"),
         (["--validate", "nowhere"], "nowhere: there is no such file or folder"),
         (["--data", "bees@many"], "data 'bees@many': 'many' is not a weight; give PATH@WEIGHT"),
         (["--data", "bees@0"], "data 'bees@0': weight 0: give a number above 0"),
@@ -108,7 +108,7 @@ def test_options_reach_the_run_and_its_record(drawn: Path, tmp_path: Path, monke
         (["--scenes", "0"], "there is no training data: give a dataset"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(
+def test_invalid_options_are_refused_before_anything_is_written(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):

@@ -8,7 +8,7 @@ from beeagent_models.augmentation.geometry import Crop
 from beeagent_models.augmentation.pool import PoolOptions, pool_images
 from beeagent_models.augmentation.store import ImageStore, write_store
 from beeagent_models.efficientdet.config import config_for
-from beeagent_models.training.loader import MAX_OBJECTS, Batch, BatchLoader, LoaderOptions, _limited, make_batch
+from beeagent_models.training.loader import MAX_OBJECTS, Batch, BatchLoader, LoaderOptions, _limit_objects, make_batch
 from beeagent_models.training.matching import AnchorMatcher
 from support.failing_matcher import failing_matcher
 
@@ -60,7 +60,7 @@ def test_a_failure_in_a_process_is_reported(tmp_path: Path) -> None:
 def test_objects_beyond_the_limit_count_neither_as_object_nor_as_background() -> None:
     boxes = np.array([[x, 0, x + 1, 1] for x in range(MAX_OBJECTS + 2)], np.float32)
     region = np.array([[0, 5, 9, 9]], np.float32)
-    limited = _limited(Crop(np.zeros((9, 200, 3), np.uint8), boxes, np.zeros(len(boxes), np.int64), region))
+    limited = _limit_objects(Crop(np.zeros((9, 200, 3), np.uint8), boxes, np.zeros(len(boxes), np.int64), region))
     np.testing.assert_array_equal(limited.boxes, boxes[:MAX_OBJECTS])
     assert len(limited.class_ids) == MAX_OBJECTS
     np.testing.assert_array_equal(limited.ignored, [*region, *boxes[MAX_OBJECTS:]])

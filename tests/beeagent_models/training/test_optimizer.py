@@ -79,7 +79,7 @@ def variables(**shapes: tuple[int, ...]) -> list[object]:
     return [keras.Variable(rng.normal(size=shape).astype(np.float32), name=name) for name, shape in shapes.items()]
 
 
-def test_a_muon_step_is_orthogonal_and_an_adam_step_has_a_tenth_and_its_factor() -> None:
+def test_muon_step_is_orthogonal_and_adam_step_is_scaled() -> None:
     matrix, vector, slow = trained = variables(matrix=(1, 1, 16, 32), vector=(5,), slow=(5,))
     before = [array(variable).copy() for variable in trained]
     optimizer = MuonAdamW(muon_paths=frozenset({matrix.path}), factors={slow.path: 0.25}, decay=0.0, learning_rate=0.01)

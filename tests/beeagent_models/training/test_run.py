@@ -101,7 +101,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
     assert any(np.abs(early[key] - value).max() > 1e-3 for key, value in whole.items() if key.endswith("kernel"))
 
 
-def test_other_options_do_not_go_on_with_a_run(tmp_path: Path) -> None:
+def test_run_is_not_resumed_with_other_options(tmp_path: Path) -> None:
     options = synthetic_options(tmp_path)
     record = {"options": options.to_json(), "data": []}
     (tmp_path / "training.json").write_text(json.dumps(record))
@@ -227,11 +227,11 @@ def test_another_image_or_label_is_another_dataset(tmp_path: Path) -> None:
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
-    """A run was stopped as soon as it had done enough steps."""
+    """Regression: a run was stopped as soon as it had done enough steps."""
 
 
 def test_backbone_factor_0_leaves_the_backbone_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The optimizer of a run knows the backbone: it was trained like the heads, and forgot what ImageNet taught it."""
+    """Regression: the backbone was trained at the rate of the heads, and lost its ImageNet features."""
     monkeypatch.setattr(detector_model, "config_for", thin_config)
     networks = []
     for steps in (1, 3):
@@ -253,11 +253,9 @@ def _backbone(network: Any) -> list[Any]:  # noqa: ANN401 - Keras ships no types
     return [weight for layer in backbone_layers(network) for weight in layer.weights]
 
 
-def test_a_run_of_minutes_decides_on_its_steps_once_and_keeps_them_when_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_minutes_set_the_steps_once_and_resume_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detector_model, "config_for", thin_config)
-    monkeypatch.setattr(run, "_MEASURED", (1, 3))
+    monkeypatch.setattr(run, "_TIMED_STEPS", (1, 3))
     monkeypatch.setattr(run, "_REPORT_EVERY", 1)
     options = dataclasses.replace(
         synthetic_options(tmp_path / "run"),
@@ -315,7 +313,7 @@ def test_a_run_resumed_with_fewer_steps_ends_there(tmp_path: Path, monkeypatch: 
 def test_a_run_of_minutes_resumed_before_its_speed_was_known_measures_it_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_MEASURED", (2, 4))
+    monkeypatch.setattr(run, "_TIMED_STEPS", (2, 4))
     options = dataclasses.replace(synthetic_options(tmp_path), minutes=10.0)
     resumed = object.__new__(run._Run)
     resumed.options, resumed.record, resumed._first, resumed.started = options, {"steps": None}, 3, 0.0

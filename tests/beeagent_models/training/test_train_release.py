@@ -25,7 +25,7 @@ def start(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[s
     )
 
 
-def test_a_release_is_trained_with_the_mixture_on_what_is_in_the_folder(tmp_path: Path) -> None:
+def test_release_is_trained_with_the_mixture_file(tmp_path: Path) -> None:
     data = tmp_path / "my data"
     (data / "hive").mkdir(parents=True)
     (data / "weights").mkdir()

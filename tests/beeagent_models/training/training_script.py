@@ -1,14 +1,17 @@
-"""A small real training run in a process of its own, to be killed and resumed. Not a test.
+"""A small real training run, as a process that tests kill and resume, or several that share it. Not a test.
 
 Nothing heavy is imported above `main`: the loader's processes import this file too.
 """
 
+import dataclasses
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def main(out: Path, validation: Path) -> None:
-    """Train 12 steps on synthetic scenes alone, and write a line a report."""
+def main(out: Path, validation: Path, **changed: Any) -> None:  # noqa: ANN401 - of any type
+    """Train 12 steps on synthetic scenes alone, with some options changed, and write a line a report."""
     import keras  # noqa: PLC0415 - see above
     from beeagent_models.datasets.reading import read_dataset  # noqa: PLC0415 - see above
     from beeagent_models.efficientdet.config import EfficientDetConfig  # noqa: PLC0415 - see above
@@ -37,7 +40,7 @@ def main(out: Path, validation: Path) -> None:
         sys.stdout.flush()
 
     detector_model.config_for = thin_config  # type: ignore[assignment, attr-defined]  # a smaller network of the same make
-    optimizer._AVERAGED_SHARE = 0.5  # so few steps would have no average otherwise
+    optimizer._AVERAGING_SPAN = 0.5  # so few steps would have no average otherwise
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf  # noqa: PLC0415 - see above
 
@@ -59,8 +62,8 @@ def main(out: Path, validation: Path) -> None:
         synthetic=1.0,
         pasted=0.0,
     )
-    train(options, print_progress)
+    train(dataclasses.replace(options, **changed), print_progress)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), **json.loads(sys.argv[3] if len(sys.argv) > 3 else "{}"))

@@ -1,4 +1,4 @@
-"""The scene that goes on: exact boxes, determinism, coming and going."""
+"""The moving scene: exact boxes, determinism, arriving and leaving bees."""
 
 import math
 from dataclasses import replace
@@ -19,7 +19,7 @@ def options(**changes: object) -> SceneOptions:
     return SceneOptions(**{"width": 320, "height": 240, "bees": (2, 6), "bee_length": (0.1, 0.2), **changes})  # type: ignore[arg-type] # checked by the class itself
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_boxes_match_the_pixels_that_bees_change(seed: int) -> None:
     """Compare with the same scene, seed and moment without any bees, pixel by pixel."""
     with_bees, without = Scene(options(seed=seed)), Scene(options(seed=seed, bees=(0, 0)))
@@ -63,7 +63,7 @@ def test_scene_without_bees_has_no_boxes_and_does_not_move() -> None:
     np.testing.assert_array_equal(first.pixels, later.pixels)
 
 
-def test_same_options_give_same_frames() -> None:
+def test_same_options_draw_same_frames() -> None:
     scenes = [Scene(options(seed=seed)) for seed in (4, 4, 5)]
     for _ in range(20):
         for scene in scenes:
@@ -89,13 +89,14 @@ def test_render_does_not_advance_and_returns_own_memory() -> None:
 def test_number_of_bees_varies_within_range() -> None:
     scene = Scene(options(seed=2))
     counts, staying = set(), set()
-    for _ in range(300):
+    for step in range(300):
         scene.advance(0.4)
         bees = scene._colony.bees
         counts.add(len(bees))
         staying.add(sum(bee.activity is Activity.STAYING for bee in bees))
         assert all(0 <= bee.x <= 320 and 0 <= bee.y <= 240 for bee in bees if bee.activity is Activity.STAYING)
-        assert len(render(scene).boxes) <= 6
+        if step % 10 == 0:
+            assert len(render(scene).boxes) <= 6
 
     assert max(counts) == 6
     assert min(staying) == 2
@@ -194,7 +195,7 @@ def test_option_out_of_range_is_refused(changes: dict[str, object], message: str
     assert str(caught.value) == f"synthetic scene: {message}"
 
 
-def test_render_each_gives_the_boxes_of_render_with_their_bees() -> None:
+def test_render_each_returns_the_boxes_of_render() -> None:
     scene = Scene(options(seed=4))
     for _ in range(5):
         scene.advance(0.5)

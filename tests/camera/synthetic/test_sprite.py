@@ -1,4 +1,4 @@
-"""Boxes of what can be seen, against a painter that counts pixel by pixel."""
+"""Boxes of visible parts, against a pixel count."""
 
 import numpy as np
 from beeagent.camera.synthetic.sprite import Placed, Sprite, Stamp, paste

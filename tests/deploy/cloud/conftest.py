@@ -17,7 +17,7 @@ def stack(aws: str) -> Stack:  # noqa: ARG001 - what is made is made there
 
 @pytest.fixture
 def rekognition(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[RekognitionServer]:
-    """Rekognition, which reads pictures from the bucket; with the function's environment as the template says it."""
+    """Rekognition that reads images from the bucket, with the environment of the function as in the template."""
     reader = boto3.client("s3")
 
     def stored(where: Mapping[str, str]) -> bytes | None:

@@ -1,4 +1,4 @@
-"""A picture goes into the bucket, an answer comes out beside it: real events, queue, objects and clients, over HTTP."""
+"""The Lambda function with real events, queue, objects and clients over HTTP: image in, result beside it."""
 
 import json
 import subprocess
@@ -17,8 +17,8 @@ from support.sqs_event_source import EventSource, TimeLeft
 
 pytestmark = pytest.mark.aws
 
-PICTURE = Path(__file__).parents[3] / "docs" / "bees-found.jpg"
-JPEG = b"\xff\xd8\xff\xe0 as good as a picture \xff\xd9"
+IMAGE = Path(__file__).parents[3] / "docs" / "bees-found.jpg"
+JPEG = b"\xff\xd8\xff\xe0 as good as an image \xff\xd9"
 KEY = "test_images/hive.jpg"
 
 
@@ -39,7 +39,7 @@ def dead_letters(stack: Stack) -> EventSource:
 
 @pytest.fixture
 def waits(source: EventSource) -> list[int]:  # noqa: ARG001 - comes first
-    """The waits that the function asks for, in seconds."""
+    """The visibility timeouts set by the function, in seconds."""
     asked: list[int] = []
     _, clients = handler._warm()
     clients.sqs.meta.events.register(
@@ -49,25 +49,25 @@ def waits(source: EventSource) -> list[int]:  # noqa: ARG001 - comes first
     return asked
 
 
-def upload(key: str = KEY, picture: bytes = JPEG) -> str:
-    return str(boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=picture)["VersionId"])
+def upload(key: str = KEY, image: bytes = JPEG) -> str:
+    return str(boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=image)["VersionId"])
 
 
 def result(key: str = "test_images/hive.json") -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(boto3.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
-    return said
+    result: dict[str, Any] = json.loads(boto3.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    return result
 
 
 def provenance(key: str = "test_images/hive.json") -> dict[str, str]:
-    said: dict[str, str] = boto3.client("s3").head_object(Bucket=BUCKET, Key=key)["Metadata"]
-    return said
+    metadata: dict[str, str] = boto3.client("s3").head_object(Bucket=BUCKET, Key=key)["Metadata"]
+    return metadata
 
 
 def keys() -> set[str]:
     return {found["Key"] for found in boto3.client("s3").list_objects_v2(Bucket=BUCKET).get("Contents", [])}
 
 
-def test_the_answer_lies_beside_the_picture(source: EventSource, rekognition: RekognitionServer) -> None:
+def test_result_is_written_beside_the_image(source: EventSource, rekognition: RekognitionServer) -> None:
     version = upload()
     assert source.run() == []
     assert result() == {"CustomLabels": ARTICLE_ANSWER}
@@ -102,11 +102,11 @@ def test_the_answer_starts_nothing_and_is_known_as_one(source: EventSource, stac
 
 def test_beeagent_show_draws_the_answer(source: EventSource, tmp_path: Path) -> None:
     pytest.importorskip("supervision", reason="needs the extra evaluate")
-    upload(picture=PICTURE.read_bytes())
+    upload(image=IMAGE.read_bytes())
     source.run()
     (tmp_path / "hive.json").write_text(json.dumps(result()))
     shown = subprocess.run(
-        [sys.executable, "-m", "beeagent", "show", PICTURE, tmp_path / "hive.json", "--out", tmp_path / "found.png"],
+        [sys.executable, "-m", "beeagent", "show", IMAGE, tmp_path / "hive.json", "--out", tmp_path / "found.png"],
         capture_output=True,
         text=True,
         check=True,
@@ -133,9 +133,7 @@ def test_nothing_else_makes_an_event(source: EventSource, key: str) -> None:
     assert source.waiting() == 0
 
 
-def test_a_result_is_not_looked_at_whatever_the_bucket_notifies_of(
-    source: EventSource, rekognition: RekognitionServer
-) -> None:
+def test_result_is_never_processed(source: EventSource, rekognition: RekognitionServer) -> None:
     upload()
     (message,) = source.take()
     message["body"] = message["body"].replace("hive.jpg", "hive.json")
@@ -152,7 +150,7 @@ def test_an_event_that_comes_twice_is_answered_once(source: EventSource, rekogni
     assert len(rekognition.requests) == 1
 
 
-def test_another_model_or_confidence_is_asked_about_the_same_picture(
+def test_same_image_is_sent_again_to_another_model_or_confidence(
     source: EventSource, rekognition: RekognitionServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload()
@@ -171,12 +169,12 @@ def test_another_model_or_confidence_is_asked_about_the_same_picture(
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_whichever_event_comes_first_the_picture_that_lies_there_is_answered_once(
+def test_current_image_is_processed_once_for_events_in_any_order(
     source: EventSource, rekognition: RekognitionServer, *, late: bool
 ) -> None:
     upload()
     old = source.take()
-    version = upload(picture=JPEG + b"newer")
+    version = upload(image=JPEG + b"newer")
     new = source.take()
     assert source.deliver(new + old if late else old + new) == []
     (request,) = rekognition.requests
@@ -184,7 +182,7 @@ def test_whichever_event_comes_first_the_picture_that_lies_there_is_answered_onc
     assert provenance()["picture-version"] == version
 
 
-def test_a_picture_that_is_replaced_while_it_is_looked_at_is_looked_at_again(
+def test_image_replaced_during_processing_is_processed_again(
     source: EventSource, rekognition: RekognitionServer, waits: list[int]
 ) -> None:
     upload()
@@ -193,8 +191,8 @@ def test_a_picture_that_is_replaced_while_it_is_looked_at_is_looked_at_again(
 
     def replace(**_: object) -> None:
         if not versions:
-            versions.append(upload(picture=JPEG + b"newer"))
-            source.run()  # the newer picture is answered first
+            versions.append(upload(image=JPEG + b"newer"))
+            source.run()  # the newer image is processed first
 
     clients.rekognition.meta.events.register("after-call.rekognition.DetectCustomLabels", replace)
     (message,) = source.take()
@@ -207,7 +205,7 @@ def test_a_picture_that_is_replaced_while_it_is_looked_at_is_looked_at_again(
     assert [request.image for request in rekognition.requests] == [JPEG, JPEG + b"newer", JPEG + b"newer"]
 
 
-def test_the_same_picture_put_again_is_looked_at_again(source: EventSource, rekognition: RekognitionServer) -> None:
+def test_image_uploaded_again_is_processed_again(source: EventSource, rekognition: RekognitionServer) -> None:
     for _ in range(2):
         version = upload()
         assert source.run() == []
@@ -216,7 +214,7 @@ def test_the_same_picture_put_again_is_looked_at_again(source: EventSource, reko
     assert len(rekognition.requests) == 2
 
 
-def test_a_deleted_picture_is_no_failure(source: EventSource, rekognition: RekognitionServer) -> None:
+def test_deleted_image_is_no_failure(source: EventSource, rekognition: RekognitionServer) -> None:
     upload()
     boto3.client("s3").delete_object(Bucket=BUCKET, Key=KEY)
     assert source.run() == []
@@ -224,8 +222,8 @@ def test_a_deleted_picture_is_no_failure(source: EventSource, rekognition: Rekog
     assert keys() == set()
 
 
-def test_what_is_no_picture_gets_an_answer_that_says_so(source: EventSource, rekognition: RekognitionServer) -> None:
-    upload(picture=b"PK\x03\x04")
+def test_invalid_image_gets_an_error_result(source: EventSource, rekognition: RekognitionServer) -> None:
+    upload(image=b"PK\x03\x04")
     batch = source.take()
     assert source.deliver(batch) == []
     assert result()["Error"]["Code"] == "InvalidImageFormatException"
@@ -233,8 +231,8 @@ def test_what_is_no_picture_gets_an_answer_that_says_so(source: EventSource, rek
     assert len(rekognition.refused) == 1
 
 
-def test_a_picture_of_too_many_bytes_is_not_asked_about(source: EventSource, rekognition: RekognitionServer) -> None:
-    upload(picture=JPEG.ljust(MAX_IMAGE_BYTES + 1, b"\0"))
+def test_image_with_too_many_bytes_is_not_sent(source: EventSource, rekognition: RekognitionServer) -> None:
+    upload(image=JPEG.ljust(MAX_IMAGE_BYTES + 1, b"\0"))
     assert source.run() == []
     assert result()["Error"]["Code"] == "ImageTooLargeException"
     assert str(MAX_IMAGE_BYTES) in result()["Error"]["Message"]
@@ -242,23 +240,21 @@ def test_a_picture_of_too_many_bytes_is_not_asked_about(source: EventSource, rek
     assert not rekognition.refused
 
 
-def test_the_largest_picture_is_answered(source: EventSource) -> None:
-    upload(picture=JPEG.ljust(MAX_IMAGE_BYTES, b"\0"))
+def test_largest_image_is_processed(source: EventSource) -> None:
+    upload(image=JPEG.ljust(MAX_IMAGE_BYTES, b"\0"))
     assert source.run() == []
     assert result() == {"CustomLabels": ARTICLE_ANSWER}
 
 
-def test_a_picture_of_too_many_pixels_gets_an_answer_that_says_so(
-    source: EventSource, rekognition: RekognitionServer
-) -> None:
+def test_image_with_too_many_pixels_gets_an_error_result(source: EventSource, rekognition: RekognitionServer) -> None:
     rekognition.will(Fault("ImageTooLargeException", "Maximum dimension is 4096"))
     upload()
     assert source.run() == []
     assert result() == {"Error": {"Code": "ImageTooLargeException", "Message": "Maximum dimension is 4096"}}
 
 
-def test_a_good_picture_in_place_of_a_bad_one_is_answered(source: EventSource) -> None:
-    upload(picture=b"PK\x03\x04")
+def test_valid_image_replaces_the_error_of_an_invalid_one(source: EventSource) -> None:
+    upload(image=b"PK\x03\x04")
     source.run()
     upload()
     assert source.run() == []
@@ -268,7 +264,7 @@ def test_a_good_picture_in_place_of_a_bad_one_is_answered(source: EventSource) -
 @pytest.mark.parametrize(
     "code", ["ProvisionedThroughputExceededException", "ThrottlingException", "LimitExceededException"]
 )
-def test_what_is_throttled_comes_back_soon_and_alone(
+def test_throttled_message_is_repeated_soon_and_alone(
     source: EventSource, rekognition: RekognitionServer, waits: list[int], code: str
 ) -> None:
     for number in range(3):
@@ -285,7 +281,7 @@ def test_what_is_throttled_comes_back_soon_and_alone(
     assert len(keys()) == 6
 
 
-def test_a_model_that_does_not_run_is_tried_for_an_hour_and_then_given_up_loudly(
+def test_stopped_model_is_retried_for_an_hour_then_dead_lettered(
     source: EventSource,
     dead_letters: EventSource,
     rekognition: RekognitionServer,
@@ -316,7 +312,7 @@ def test_a_model_that_does_not_run_is_tried_for_an_hour_and_then_given_up_loudly
         "ResourceNotFoundException", "ExpiredTokenException", "ServiceUnavailable",
     ],
 )  # fmt: skip
-def test_no_other_error_loses_a_picture(
+def test_no_other_error_loses_an_image(
     source: EventSource, rekognition: RekognitionServer, waits: list[int], code: str
 ) -> None:
     rekognition.will(Fault(code))
@@ -328,7 +324,7 @@ def test_no_other_error_loses_a_picture(
 
 
 @pytest.mark.parametrize("body", [b"{ no json", b"[]", b'{"CustomLabels": 7}', b"{}"])
-def test_a_garbled_answer_costs_its_own_picture_another_try_and_no_other(
+def test_garbled_response_repeats_only_its_image(
     source: EventSource, rekognition: RekognitionServer, body: bytes
 ) -> None:
     for number in range(2):
@@ -348,7 +344,7 @@ def test_an_unreachable_service_is_tried_again(source: EventSource, monkeypatch:
     assert source.hidden() == 1
 
 
-def test_a_locked_bucket_is_no_missing_picture(
+def test_forbidden_bucket_is_not_a_missing_image(
     source: EventSource, rekognition: RekognitionServer, waits: list[int]
 ) -> None:
     upload()
@@ -368,14 +364,12 @@ def _forbidden(**_: object) -> object:
 
 
 @pytest.mark.parametrize("body", ["", "{}", "[]", "not json", '{"Records": [{"eventName": "ObjectCreated:Put"}]}'])
-def test_a_message_that_is_no_event_is_kept_and_its_batch_is_answered(
-    source: EventSource, waits: list[int], body: str
-) -> None:
+def test_message_without_event_fails_alone_in_its_batch(source: EventSource, waits: list[int], body: str) -> None:
     upload()
     (good,) = source.take()
     bad = {**good, "messageId": "bad", "body": body}
-    said = handler.handle({"Records": [bad, good]}, TimeLeft())
-    assert said == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
+    response = handler.handle({"Records": [bad, good]}, TimeLeft())
+    assert response == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
     assert len(waits) == 1
     assert result() == {"CustomLabels": ARTICLE_ANSWER}
 

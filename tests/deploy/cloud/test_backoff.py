@@ -14,7 +14,7 @@ def test_a_wait_is_one_that_sqs_takes_and_never_shrinks(code: str, count: int, m
 
 
 @given(st.uuids().map(str), st.integers(1, 10))
-def test_what_is_throttled_comes_back_sooner(message_id: str, count: int) -> None:
+def test_throttled_message_waits_less(message_id: str, count: int) -> None:
     throttled, other = (
         wait_s(code, receives=count, message_id=message_id)
         for code in ("ProvisionedThroughputExceededException", "ResourceNotReadyException")

@@ -1,4 +1,4 @@
-"""The stack for the results of a fleet: its template, and our messages on their way to the saved queries."""
+"""The results stack of a fleet: its template, and messages of the agent up to the saved queries."""
 
 import json
 import time
@@ -228,7 +228,7 @@ def test_requests_fit_the_models_of_aws() -> None:
         assert not report.has_errors(), report.generate_report()
 
 
-def test_roles_may_do_what_they_need_and_no_more() -> None:
+def test_roles_have_minimum_permissions() -> None:
     roles = resources("IAM::Role", file=RESULTS)
     assert len(roles) == 2
     for role in roles.values():
@@ -259,6 +259,6 @@ def test_everything_is_encrypted_with_the_key_and_has_an_end() -> None:
 
 
 @pytest.mark.parametrize("sql", ["SELECT a FROM 'x' WHERE b = 'c'", "SELECT * FROM 'x' WHERE upper(b) = 'C'"])
-def test_stand_in_of_the_rules_refuses_what_it_does_not_know(sql: str) -> None:
+def test_rule_interpreter_refuses_unknown_syntax(sql: str) -> None:
     with pytest.raises(AssertionError):
         RuleSql(sql).record("x", {"b": "c"}, now_ms=1)

@@ -1,4 +1,4 @@
-"""`beeagent rollout` deploys to canaries, watches their statuses at a real broker, and goes on or stops.
+"""`beeagent rollout` deploys to canaries, watches their statuses at a real broker, and continues or stops.
 
 The account is a stand-in: boto3's requests to it and its answers are checked by AWS's own models.
 """
@@ -203,7 +203,7 @@ def test_fleet_stops_beyond_its_limit(account: Account, run: Run) -> None:
     assert "fleet: deployment deployment-3 is cancelled" in output
 
 
-def test_fleet_goes_on_within_its_limit(account: Account, run: Run) -> None:
+def test_fleet_continues_within_its_limit(account: Account, run: Run) -> None:
     account.reason_of = lambda name: "model: broken" if name in OTHERS[:2] else ""
     code, output, _ = run("--max-failed", "20")
     assert code == 0

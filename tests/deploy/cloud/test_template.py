@@ -1,4 +1,4 @@
-"""The template by its text, and the stack that is made of it."""
+"""The template of the cloud stack, and the stack created from it."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ def listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def test_the_role_may_do_what_the_function_needs_and_no_more() -> None:
+def test_role_of_the_function_has_minimum_permissions() -> None:
     (role,) = resources("IAM::Role").values()
     assert "ManagedPolicyArns" not in role
     for policy in role["Policies"]:
@@ -35,12 +35,12 @@ def test_the_role_can_write_nothing_that_would_start_the_function() -> None:
         if "s3:PutObject" in statement["Action"]
     ]
     assert writes["Resource"]["Fn::Sub"].endswith("/test_images/*.json")
-    (told,) = resources("S3::Bucket")["Bucket"]["NotificationConfiguration"]["QueueConfigurations"]
-    rules = {rule["Name"]: rule["Value"] for rule in told["Filter"]["S3Key"]["Rules"]}
+    (notification,) = resources("S3::Bucket")["Bucket"]["NotificationConfiguration"]["QueueConfigurations"]
+    rules = {rule["Name"]: rule["Value"] for rule in notification["Filter"]["S3Key"]["Rules"]}
     assert rules == {"prefix": "test_images/", "suffix": ".jpg"}
 
 
-def test_whoever_lets_a_service_of_aws_in_names_the_account_and_the_bucket() -> None:
+def test_service_access_is_limited_to_account_and_bucket() -> None:
     (key,) = resources("KMS::Key").values()
     queue = resources("SQS::QueuePolicy")["QueuePolicy"]
     let_in = [
@@ -92,7 +92,7 @@ def test_the_article_s_parameters_are_there() -> None:
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_stack_is_made_of_it() -> None:
+def test_stack_is_created_from_the_template() -> None:
     stack = Stack(polled=True, S3BucketName=BUCKET, ProjectVersionArn=PROJECT_VERSION_ARN)
     assert stack.description["StackStatus"] == "CREATE_COMPLETE"
     assert stack.description["Tags"] == [{"Key": "beeagent:project", "Value": "bees"}]
@@ -107,11 +107,11 @@ def test_a_stack_is_made_of_it() -> None:
     assert kms.get_key_rotation_status(KeyId=stack.outputs["KeyArn"])["KeyRotationEnabled"]
 
 
-def test_the_queue_gives_up_to_the_dead_letter_queue(stack: Stack) -> None:
+def test_queue_has_a_dead_letter_queue(stack: Stack) -> None:
     sqs = boto3.client("sqs")
-    said = sqs.get_queue_attributes(QueueUrl=stack.outputs["QueueUrl"], AttributeNames=["All"])["Attributes"]
-    assert json.loads(said["RedrivePolicy"])["deadLetterTargetArn"] == stack.outputs["DeadLetterQueueArn"]
-    assert said["KmsMasterKeyId"] == stack.outputs["KeyArn"]
+    attributes = sqs.get_queue_attributes(QueueUrl=stack.outputs["QueueUrl"], AttributeNames=["All"])["Attributes"]
+    assert json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"] == stack.outputs["DeadLetterQueueArn"]
+    assert attributes["KmsMasterKeyId"] == stack.outputs["KeyArn"]
 
 
 def test_the_bucket_is_closed_versioned_encrypted_and_cleans_up(stack: Stack) -> None:
@@ -123,7 +123,7 @@ def test_the_bucket_is_closed_versioned_encrypted_and_cleans_up(stack: Stack) ->
     assert rules["results"]["Expiration"] == {"Days": 365}
     assert rules["results"]["Filter"] == {"Tag": {"Key": "beeagent-kind", "Value": "result"}}
     assert all("Days" not in rule.get("Expiration", {}) for name, rule in rules.items() if name != "results")
-    s3.put_object(Bucket=BUCKET, Key="test_images/a.jpg", Body=b"picture")
+    s3.put_object(Bucket=BUCKET, Key="test_images/a.jpg", Body=b"image")
     head = s3.head_object(Bucket=BUCKET, Key="test_images/a.jpg")
     assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", stack.outputs["KeyArn"])
 
@@ -136,7 +136,7 @@ def test_the_bucket_is_closed_versioned_encrypted_and_cleans_up(stack: Stack) ->
         ("FunctionErrorsAlarm", "Errors", "bee-detection-inference"),
     ],
 )
-def test_an_alarm_watches_each_place_where_pictures_can_be_stuck(
+def test_alarms_cover_all_queues_and_the_function(
     stack: Stack,  # noqa: ARG001 - which has the alarms
     name: str,
     metric: str,

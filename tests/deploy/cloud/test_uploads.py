@@ -41,19 +41,19 @@ def record(key: str, **changes: object) -> dict[str, Any]:
 
 
 @given(st.lists(keys, max_size=3))
-def test_every_object_of_an_event_is_told(told: list[str]) -> None:
-    assert uploads_of(json.dumps({"Records": [record(key) for key in told]})) == tuple(
-        Upload("my-bees", key) for key in told
+def test_all_objects_of_an_event_are_returned(keys: list[str]) -> None:
+    assert uploads_of(json.dumps({"Records": [record(key) for key in keys]})) == tuple(
+        Upload("my-bees", key) for key in keys
     )
 
 
-def test_a_test_event_and_other_kinds_of_events_tell_of_nothing() -> None:
+def test_test_event_and_other_events_have_no_uploads() -> None:
     assert uploads_of('{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"my-bees","RequestId":"5582815E"}') == ()
     assert uploads_of(json.dumps({"Records": [record("a.jpg", eventName="ObjectRemoved:Delete")]})) == ()
 
 
 @pytest.mark.parametrize("key", ["%ff", "\ud800"])
-def test_a_key_that_is_no_text_is_refused(key: str) -> None:
+def test_key_that_is_not_unicode_is_refused(key: str) -> None:
     event = record("a.jpg")
     event["s3"]["object"]["key"] = key
     with pytest.raises(NotAnEventError):
@@ -61,12 +61,12 @@ def test_a_key_that_is_no_text_is_refused(key: str) -> None:
 
 
 @given(documents.map(json.dumps) | st.text())
-def test_whatever_else_is_in_the_queue_is_refused(body: str) -> None:
+def test_other_messages_in_the_queue_are_refused(body: str) -> None:
     try:
-        told = uploads_of(body)
+        uploads = uploads_of(body)
     except NotAnEventError:
         return
-    assert all(isinstance(upload, Upload) for upload in told)
+    assert all(isinstance(upload, Upload) for upload in uploads)
 
 
 def test_a_body_that_nests_too_deep_is_refused() -> None:
@@ -75,7 +75,7 @@ def test_a_body_that_nests_too_deep_is_refused() -> None:
 
 
 @given(keys)
-def test_a_result_lies_beside_its_picture_and_is_none(stem: str) -> None:
+def test_result_key_is_beside_the_image_and_no_image(stem: str) -> None:
     for suffix in (".jpg", ".JPG"):
         key = f"test_images/{stem}{suffix}"
         assert is_image(key)

@@ -1,4 +1,4 @@
-"""The component is built, installed and run as by a nucleus: as an ordinary user, without network."""
+"""The component, built, installed and run as by a nucleus: as an unprivileged user, without network."""
 
 import json
 import os
@@ -238,7 +238,7 @@ def test_missing_camera_and_dead_broker_do_not_end_the_agent(installed: Device, 
     assert agent.returncode == 0
 
 
-def test_doctor_says_how_to_get_access_to_a_camera(installed: Device) -> None:
+def test_doctor_prints_the_remedy_for_camera_access(installed: Device) -> None:
     node = Path("/dev/video97")
     try:
         os.mknod(node, 0o600 | 0o020000, os.makedev(81, 97))
@@ -267,7 +267,7 @@ def test_damaged_installation_is_repaired(installed: Device) -> None:
 
 
 def stamped(device: Device, **more: str) -> Path:
-    """Make the environment in use look like one of another Python or artifact; return its path."""
+    """Change the stamp of the environment in use to another Python or artifact; return its path."""
     environment = (device.folder / "venv").resolve()
     stamp = environment / install.STAMP
     stamp.write_text(json.dumps({**json.loads(stamp.read_text()), **more}))
@@ -395,7 +395,7 @@ def test_build_is_reproducible(tmp_path: Path) -> None:
     assert made[0] == made[1]
 
 
-def test_gdk_build_command_creates_what_the_gdk_expects(tmp_path: Path) -> None:
+def test_gdk_build_command_creates_the_expected_files(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, clone], check=True)
     folder = clone / "deploy" / "greengrass"

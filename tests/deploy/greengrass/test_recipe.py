@@ -1,4 +1,4 @@
-"""The recipe and its companions are valid in all forms that the build creates, and the check finds each defect."""
+"""The recipe and policies are valid in all variants of the build, and the check finds each defect."""
 
 import itertools
 import json
@@ -189,7 +189,7 @@ def test_check_exits_1_for_an_invalid_recipe(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [LITE, LITE_MAIN, CLASSIC, CLASSIC_INTERPOLATING])
 @pytest.mark.parametrize("arguments", FORMS, ids=" ".join)
-def test_each_nucleus_permits_exactly_what_the_agent_uses(arguments: list[str], kind: Kind) -> None:
+def test_recipe_permits_exactly_the_operations_of_the_agent(arguments: list[str], kind: Kind) -> None:
     """With the resources as they are in the recipe; the nucleus replaces variables itself, if at all."""
     configuration = yaml.safe_load(recipe(*arguments))["ComponentConfiguration"]["DefaultConfiguration"]
     prefix, camera = configuration["topic_prefix"], configuration["camera_name"]
@@ -261,7 +261,7 @@ def test_deployment_is_accepted_by_create_deployment(name: str) -> None:
     assert deployment["deploymentPolicies"]["failureHandlingPolicy"] == "ROLLBACK"
 
 
-def test_policies_allow_exactly_what_is_needed() -> None:
+def test_policies_have_minimum_permissions() -> None:
     policies = {path.name: json.loads(path.read_text()) for path in (DEPLOY / "aws").glob("*-*.json")}
     statements = [
         (name, statement)

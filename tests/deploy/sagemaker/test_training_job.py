@@ -36,7 +36,7 @@ def test_the_job_is_one_that_sagemaker_takes() -> None:
 
 
 @pytest.mark.parametrize("name", ["role-policy.json", "role-trust.json"])
-def test_the_role_may_do_what_a_job_needs_and_no_more(name: str) -> None:
+def test_role_of_the_job_has_minimum_permissions(name: str) -> None:
     for statement in json.loads((DEPLOY / name).read_text())["Statement"]:
         actions = statement["Action"]
         assert not any("*" in action for action in ([actions] if isinstance(actions, str) else actions))
@@ -45,7 +45,7 @@ def test_the_role_may_do_what_a_job_needs_and_no_more(name: str) -> None:
 
 
 class Job:
-    """A container of a training job, as SageMaker lays it out, with the toolkit run in it for real."""
+    """The folders of a SageMaker training container, in which the real toolkit runs."""
 
     def __init__(self, folder: Path, hyperparameters: dict[str, str], *, channels: tuple[str, ...]) -> None:
         self.folder, self.log = folder, folder / "log"
@@ -93,7 +93,7 @@ def _toolkit(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.timeout(3 * DEADLINE)
-def test_an_interrupted_job_goes_on_where_it_was_and_leaves_a_bundle_and_its_figures(tmp_path: Path) -> None:
+def test_interrupted_job_resumes_and_writes_bundle_and_figures(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow", reason="needs the extra train")
     options = {
         "steps": "3", "batch_size": "2", "input_size": "128", "scenes": "2", "backgrounds": "1",
@@ -132,7 +132,7 @@ def test_an_interrupted_job_goes_on_where_it_was_and_leaves_a_bundle_and_its_fig
         ({}, ("training", "weights"), "channel 'weights' has 0 .npz files"),
     ],
 )
-def test_a_job_that_cannot_work_says_why(
+def test_invalid_job_reports_the_reason(
     tmp_path: Path, hyperparameters: dict[str, str], channels: tuple[str, ...], message: str
 ) -> None:
     one = Job(tmp_path / "ml", hyperparameters, channels=channels)

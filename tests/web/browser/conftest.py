@@ -1,4 +1,4 @@
-"""A real browser, Debian's Chromium, before a real agent on the drawn scene."""
+"""A real browser, Debian's Chromium, with a real agent on the synthetic scene."""
 
 from __future__ import annotations
 

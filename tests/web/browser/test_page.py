@@ -1,4 +1,4 @@
-"""The page in a real browser, as its users use it: by mouse, by finger, by keyboard, on a phone and on a desk."""
+"""The page in a real browser: with mouse, touch and keyboard, on a phone and a desktop."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_link_signs_in_and_leaves_no_trace_in_the_address(agent: PageAgent, open
     assert page.title() == "front \u2013 beeagent"
 
 
-def test_used_link_is_refused_with_what_to_do(agent: PageAgent, open_page: Open) -> None:
+def test_used_link_is_refused_with_the_remedy(agent: PageAgent, open_page: Open) -> None:
     link = agent.new_link()
     open_page(link).wait_for_selector("#stage[data-frame]")
     page = open_page(link, expected=(NO_SESSION,))
@@ -406,7 +406,7 @@ def test_place_is_selected_in_the_frame_by_mouse_and_by_finger(agent: PageAgent,
 
 
 @pytest.mark.usefixtures("no_places")
-def test_change_from_elsewhere_is_loaded_and_said(agent: PageAgent, signed_in: Open) -> None:
+def test_external_change_is_loaded_with_a_message(agent: PageAgent, signed_in: Open) -> None:
     page = signed_in(expected=("409",))
     page.click("#add-line")
     wait_saved(page, lambda: drag(page, (0.1, 0.5), (0.9, 0.5)))
@@ -433,7 +433,7 @@ def test_change_without_connection_is_saved_when_it_is_back(agent: PageAgent, si
 # ---- threshold
 
 
-def test_threshold_shows_what_would_change_before_it_is_kept(signed_in: Open) -> None:
+def test_threshold_preview_shows_the_change(signed_in: Open) -> None:
     page = signed_in()
     page.wait_for_function("() => document.getElementById('threshold-value').textContent !== ''")
     initial = float(page.locator("#threshold-value").inner_text())
@@ -499,14 +499,14 @@ def change_state(page: Page, **changes: object) -> None:
         ({"aim": None}, "Online", "Shown from the first frame on"),
     ],
 )
-def test_each_state_says_what_to_do(signed_in: Open, changes: dict[str, Any], pill: str, sentence: str) -> None:
+def test_each_state_has_a_remedy(signed_in: Open, changes: dict[str, Any], pill: str, sentence: str) -> None:
     page = signed_in()
     change_state(page, **changes)
     page.get_by_text(sentence).first.wait_for()
     assert page.locator("#health").inner_text() == pill
 
 
-def test_sleeping_agent_says_so(tmp_path: Path, open_page: Open) -> None:
+def test_sleeping_agent_is_shown(tmp_path: Path, open_page: Open) -> None:
     later = datetime.now().astimezone() + timedelta(hours=6)
     agent = PageAgent(tmp_path, "--track", "--active", f"{later:%H:%M}..{later + timedelta(hours=1):%H:%M}")
     agent.start()
@@ -520,7 +520,7 @@ def test_sleeping_agent_says_so(tmp_path: Path, open_page: Open) -> None:
         agent.end()
 
 
-def test_no_frame_yet_says_so(agent: PageAgent, open_page: Open) -> None:
+def test_missing_first_frame_is_reported(agent: PageAgent, open_page: Open) -> None:
     page = open_page("about:blank")
     page.route("**/api/live*", lambda route: route.fulfill(status=204))
     page.goto(agent.new_link())

@@ -12,7 +12,7 @@ from beeagent_cloud.cleanup.resources import Found, Removal, is_ours, refuse_unl
 
 _BATCH: Final = 1000  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 _MAX_ROUNDS: Final = 50
-_COSTS: Final = "about $1 a month for its key, and what is stored"  # https://aws.amazon.com/kms/pricing/
+_COSTS: Final = "about $1 a month for its key, plus storage"  # https://aws.amazon.com/kms/pricing/
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What beeagent made goes, and nothing else: beside each kind of thing there is one of somebody else's."""
+"""The clean-up removes the resources of beeagent and keeps foreign ones of each kind."""
 
 import json
 from dataclasses import asdict
@@ -67,7 +67,7 @@ def add_stack(name: str, tags: dict[str, str]) -> None:
 
 
 def snapshot(account: CustomLabelsAccount) -> dict[str, Any]:
-    """Give all there is in the account."""
+    """Return all resources in the account."""
     s3, cloudformation = boto3.client("s3"), boto3.client("cloudformation")
     buckets: dict[str, Any] = {}
     for bucket in s3.list_buckets()["Buckets"]:
@@ -129,9 +129,9 @@ def test_all_of_beeagent_s_goes_and_nothing_else(account: CustomLabelsAccount, c
     s3.create_multipart_upload(Bucket=BUCKET, Key="half.jpg")
     add_project(account, "bees", TAG, status="RUNNING")
 
-    code, said, _ = clean_up("--yes")
-    assert code == 0, said
-    lines = said.splitlines()
+    code, output, _ = clean_up("--yes")
+    assert code == 0, output
+    lines = output.splitlines()
     assert lines[0] == "account 123456789012, region eu-west-1"
     assert "kept: bucket trainings" in lines[1]
     assert [line[5:] for line in lines[2:10]] == [
@@ -142,7 +142,7 @@ def test_all_of_beeagent_s_goes_and_nothing_else(account: CustomLabelsAccount, c
         "delete project bees",
         "remove Rekognition's access from the policy of bucket trainings",
         f"empty bucket {BUCKET} of stack bees, with all versions",
-        f"{'delete stack bees':<70}  (costs about $1 a month for its key, and what is stored)",
+        f"{'delete stack bees':<70}  (costs about $1 a month for its key, plus storage)",
     ]
     after = snapshot(account)
     del after["buckets"]["code-of-the-stack"]  # of the test's own, for moto
@@ -157,12 +157,12 @@ def test_without_a_yes_and_in_a_dry_run_nothing_goes(account: CustomLabelsAccoun
     add_stack("bees", TAG)
     add_project(account, "bees", TAG, status="RUNNING")
     before = snapshot(account)
-    code, said, _ = clean_up("--dry-run")
+    code, output, _ = clean_up("--dry-run")
     assert code == 0
-    assert "delete stack bees" in said
-    assert said.endswith("Nothing was removed: --dry-run.\n")
+    assert "delete stack bees" in output
+    assert output.endswith("Nothing was removed: --dry-run.\n")
     assert snapshot(account) == before
-    code, said, error = clean_up()
+    code, output, error = clean_up()
     assert code == 2
     assert (
         "Remove these 8 in account 123456789012? This cannot be undone. Standard input is no terminal: use --yes"
@@ -189,16 +189,16 @@ def test_a_stack_without_the_tag_is_refused_by_name(account: CustomLabelsAccount
     add_stack("theirs", {"project": "bees"})
     add_stack("bees", TAG)
     before = snapshot(account)
-    code, _, said = clean_up("--stack", "theirs", "--yes")
-    assert (code, said) == (2, "beeagent: the stack theirs has no tag beeagent:project: beeagent did not create it\n")
-    code, _, said = clean_up("--stack", "bees", "--project", "wasps", "--yes")
-    assert (code, "has no tag beeagent:project of the value wasps" in said) == (2, True)
-    code, _, said = clean_up("--stack", "nowhere", "--yes")
-    assert (code, "there is no stack nowhere in eu-west-1" in said) == (2, True)
+    code, _, output = clean_up("--stack", "theirs", "--yes")
+    assert (code, output) == (2, "beeagent: the stack theirs has no tag beeagent:project: beeagent did not create it\n")
+    code, _, output = clean_up("--stack", "bees", "--project", "wasps", "--yes")
+    assert (code, "has no tag beeagent:project of the value wasps" in output) == (2, True)
+    code, _, output = clean_up("--stack", "nowhere", "--yes")
+    assert (code, "there is no stack nowhere in eu-west-1" in output) == (2, True)
     assert snapshot(account) == before
 
 
-def test_what_loses_its_tag_meanwhile_is_left_alone(account: CustomLabelsAccount, clean_up: Run) -> None:
+def test_resource_that_lost_its_tag_is_kept(account: CustomLabelsAccount, clean_up: Run) -> None:
     project = add_project(account, "bees", TAG)
     real = account._list_tags_for_resource
 
@@ -210,26 +210,24 @@ def test_what_loses_its_tag_meanwhile_is_left_alone(account: CustomLabelsAccount
 
     account._list_tags_for_resource = lose  # type: ignore[method-assign]
     add_bucket("trainings")
-    code, _, said = clean_up("--yes")
+    code, _, output = clean_up("--yes")
     assert code == 1
-    assert "model bees.1 no longer has the tag beeagent:project, and is kept; 0 of 4 are done, 4 are left" in said
+    assert "model bees.1 no longer has the tag beeagent:project, and is kept; 0 of 4 are done, 4 are left" in output
     assert list(project.versions) == ["bees.1"]
     assert "DeleteProjectVersion" not in account.asked
 
 
-def test_a_model_of_somebody_else_in_our_project_stays_and_keeps_the_project(
-    account: CustomLabelsAccount, clean_up: Run
-) -> None:
+def test_foreign_model_keeps_itself_and_the_project(account: CustomLabelsAccount, clean_up: Run) -> None:
     add_bucket("trainings")
     project = add_project(account, "bees", TAG)
     foreign = add_project(account, "theirs", {}).versions.pop("theirs.1")
     foreign.arn = foreign.arn.replace("theirs", "bees", 1)
     project.versions["theirs.1"] = foreign
     before = asdict(foreign)
-    code, said, _ = clean_up("--yes")
+    code, output, _ = clean_up("--yes")
     assert code == 0
-    assert "kept: model theirs.1 of project bees, which beeagent did not create" in said
-    assert "kept: project bees, because it is not empty" in said
+    assert "kept: model theirs.1 of project bees, which beeagent did not create" in output
+    assert "kept: project bees, because it is not empty" in output
     assert asdict(account.projects["bees"].versions["theirs.1"]) == before
     assert list(account.projects["bees"].versions) == ["theirs.1"]
 
@@ -237,9 +235,9 @@ def test_a_model_of_somebody_else_in_our_project_stays_and_keeps_the_project(
 def test_a_model_that_is_being_trained_is_waited_for_another_time(account: CustomLabelsAccount, clean_up: Run) -> None:
     account.stuck.add("TRAINING_IN_PROGRESS")
     add_project(account, "bees", TAG, status="TRAINING_IN_PROGRESS")
-    code, said, _ = clean_up("--yes")
+    code, output, _ = clean_up("--yes")
     assert code == 0
-    assert "kept: model bees.1 of project bees, which is being trained, and cannot be stopped" in said
+    assert "kept: model bees.1 of project bees, which is being trained, and cannot be stopped" in output
     assert list(account.projects["bees"].versions) == ["bees.1"]
     account.stuck.clear()
     add_bucket("trainings")
@@ -248,13 +246,13 @@ def test_a_model_that_is_being_trained_is_waited_for_another_time(account: Custo
     assert account.projects == {}
 
 
-def test_it_goes_on_where_it_failed(account: CustomLabelsAccount, clean_up: Run) -> None:
+def test_cleanup_resumes_after_a_failure(account: CustomLabelsAccount, clean_up: Run) -> None:
     add_bucket("trainings")
     add_project(account, "bees", TAG, status="STARTING")
     account.faults["DeleteDataset"] = [Fault("AccessDeniedException")]
-    code, said, error = clean_up("--yes")
+    code, output, error = clean_up("--yes")
     assert code == 1
-    assert "done: delete model bees.1" in said
+    assert "done: delete model bees.1" in output
     assert error == (
         "beeagent: delete TRAIN dataset of project bees: AWS does not permit rekognition:DeleteDataset in eu-west-1: "
         "the caller needs this permission; 2 of 5 are done, 3 are left: run it again\n"
@@ -296,8 +294,8 @@ def test_a_running_training_job_is_stopped(
     """moto knows no running jobs, and no StopTrainingJob; this server answers the four calls, by botocore's model."""
     with SageMakerJobs() as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", server.url)
-        code, said, _ = clean_up("--yes")
+        code, output, _ = clean_up("--yes")
     assert code == 0
-    assert "stop training job bees-1" in said
-    assert "theirs" not in said
+    assert "stop training job bees-1" in output
+    assert "theirs" not in output
     assert server.stopped == ["bees-1"]

@@ -1,4 +1,4 @@
-"""From nothing to a trained model, on the command line: S3 is moto's, Rekognition the stand-in with its account."""
+"""`beeagent rekognition create`, `import`, `train` and `metrics`, with moto for S3 and a mock of Rekognition."""
 
 import json
 import signal
@@ -63,36 +63,36 @@ def policy() -> dict[str, Any]:
 
 def test_all_steps_in_a_row_and_each_of_them_again(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(10)))
-    code, said, _ = rekognition("create", "bees")
-    assert (code, said.splitlines()[0]) == (0, f"created {account.projects['bees'].arn}")
-    assert "about $1.00 an hour" in said
+    code, output, _ = rekognition("create", "bees")
+    assert (code, output.splitlines()[0]) == (0, f"created {account.projects['bees'].arn}")
+    assert "about $1.00 an hour" in output
     assert rekognition("create", "bees")[1].startswith("already exists")
 
-    code, said, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    code, output, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert code == 0
-    assert f"{MANIFEST}: 10 images with 10 boxes of bee" in said
-    assert "training: 8 images, 8 with labels" in said
-    assert "test: 2 images, 2 with labels" in said
-    code, said, _ = rekognition("import", "bees", MANIFEST)
+    assert f"{MANIFEST}: 10 images with 10 boxes of bee" in output
+    assert "training: 8 images, 8 with labels" in output
+    assert "test: 2 images, 2 with labels" in output
+    code, output, _ = rekognition("import", "bees", MANIFEST)
     assert code == 0
-    assert "a TRAIN dataset already exists and is kept without --replace: 8 images" in said
+    assert "a TRAIN dataset already exists and is kept without --replace: 8 images" in output
     assert account.asked.count("CreateDataset") == 2
 
-    code, said, _ = rekognition(
+    code, output, _ = rekognition(
         "train", "bees", "--version", "bees.1", "--output", OUTPUT, "--yes", "--look-every", "0.01"
     )
     assert code == 0
-    assert "costs about $1.00 an hour" in said
-    assert "bees.1 is TRAINING_IN_PROGRESS" in said
-    assert "bees.1 is trained, 1.5 h billed, about $1.50" in said
+    assert "costs about $1.00 an hour" in output
+    assert "bees.1 is TRAINING_IN_PROGRESS" in output
+    assert "bees.1 is trained, 1.5 h billed, about $1.50" in output
     code, again, _ = rekognition("train", "bees", "--version", "bees.1", "--output", OUTPUT)
     assert code == 0
     assert "bees.1 is TRAINING_COMPLETED; no training is started" in again
     assert account.asked.count("CreateProjectVersion") == 1
 
-    code, said, _ = rekognition("metrics", "bees")
+    code, output, _ = rekognition("metrics", "bees")
     assert code == 0
-    assert [each.split() for each in said.splitlines()[1:4]] == [
+    assert [each.split() for each in output.splitlines()[1:4]] == [
         ["label", "precision", "recall", "F1", "threshold", "images"],
         ["all", "labels", "0.990", "0.900", "0.943", "2"],
         ["bee", "0.990", "0.900", "0.943", "0.286", "2"],
@@ -110,15 +110,15 @@ def test_everything_it_makes_has_the_tag(account: CustomLabelsAccount, rekogniti
     assert all(each.tags == {"beeagent:project": "bees"} for each in made)
 
 
-def test_a_manifest_of_its_own_for_the_test_is_taken_as_it_is(account: CustomLabelsAccount, rekognition: Run) -> None:
+def test_test_manifest_is_imported_unchanged(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(6)))
     store(*(line(f"t{number}.jpg") for number in range(3)), at="bees/test.manifest")
     rekognition("create", "bees")
     test = f"s3://{BUCKET}/bees/test.manifest"
-    code, said, _ = rekognition("import", "bees", MANIFEST, "--test", test, "--yes", "--look-every", "0.01")
+    code, output, _ = rekognition("import", "bees", MANIFEST, "--test", test, "--yes", "--look-every", "0.01")
     assert code == 0
-    assert "training: 6 images" in said
-    assert "test: 3 images" in said
+    assert "training: 6 images" in output
+    assert "test: 3 images" in output
     assert "DistributeDatasetEntries" not in account.asked
 
 
@@ -127,33 +127,31 @@ def test_replace_puts_others_in_the_place_of_those_there_are(account: CustomLabe
     rekognition("create", "bees")
     rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     store(*(line(f"{number}.jpg") for number in range(20)))
-    code, said, _ = rekognition("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
+    code, output, _ = rekognition("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
     assert code == 0
-    assert "training: 16 images" in said
+    assert "training: 16 images" in output
     assert {kind: len(each.lines) for kind, each in account.projects["bees"].datasets.items()} == {
         "TRAIN": 16,
         "TEST": 4,
     }
 
 
-def test_an_import_that_was_broken_off_is_gone_on_with_and_takes_nothing_away(
-    account: CustomLabelsAccount, rekognition: Run
-) -> None:
+def test_interrupted_import_resumes_and_keeps_datasets(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(10)))
     rekognition("create", "bees")
     rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     project = account.projects["bees"]
     project.datasets["TRAIN"].lines += project.datasets.pop("TEST").lines
     before = project.datasets["TRAIN"].arn
-    code, said, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    code, output, _ = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert code == 0
-    assert "a TRAIN dataset already exists and is kept without --replace: 10 images" in said
-    assert "training: 8 images" in said
+    assert "a TRAIN dataset already exists and is kept without --replace: 10 images" in output
+    assert "training: 8 images" in output
     assert project.datasets["TRAIN"].arn == before
     assert "DeleteDataset" not in account.asked
 
 
-def test_the_bucket_s_policy_gets_what_rekognition_needs_and_keeps_the_rest(
+def test_bucket_policy_permits_rekognition_and_keeps_the_rest(
     account: CustomLabelsAccount,  # noqa: ARG001 - whom it asks
     rekognition: Run,
 ) -> None:
@@ -168,10 +166,10 @@ def test_the_bucket_s_policy_gets_what_rekognition_needs_and_keeps_the_rest(
     s3 = boto3.client("s3")
     s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [mine]}))
     rekognition("create", "bees")
-    code, _, said = rekognition("import", "bees", MANIFEST, "--look-every", "0.01")
+    code, _, output = rekognition("import", "bees", MANIFEST, "--look-every", "0.01")
     assert code == 2
-    assert "Let Rekognition read my-bees/bees/output.manifest*" in said
-    assert "use --yes" in said
+    assert "Let Rekognition read my-bees/bees/output.manifest*" in output
+    assert "use --yes" in output
     assert policy()["Statement"] == [mine]
     assert rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")[0] == 0
     statements = {each["Sid"]: each for each in policy()["Statement"]}
@@ -203,45 +201,43 @@ def test_a_defective_manifest_is_not_imported(
 ) -> None:  # fmt: skip
     store(*lines, images=images)
     rekognition("create", "bees")
-    code, said, error = rekognition("import", "bees", MANIFEST, "--yes")
+    code, output, error = rekognition("import", "bees", MANIFEST, "--yes")
     assert code == 2
-    assert words in said + error
+    assert words in output + error
     assert "CreateDataset" not in account.asked
 
 
-def test_an_import_that_rekognition_cannot_make_says_why_and_can_be_tried_again(
-    account: CustomLabelsAccount, rekognition: Run
-) -> None:
+def test_failed_import_reports_the_reason_and_can_be_repeated(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
     rekognition("create", "bees")
     account.faults["CreateDataset"] = [Fault("InvalidS3ObjectException", "Unable to get object metadata from S3.")]
-    code, _, said = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    code, _, output = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     assert code == 1
-    assert "rekognition:CreateDataset in eu-west-1: InvalidS3ObjectException: Unable to get object metadata" in said
+    assert "rekognition:CreateDataset in eu-west-1: InvalidS3ObjectException: Unable to get object metadata" in output
     account.projects["bees"].datasets.clear()
     rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     account.projects["bees"].datasets["TRAIN"].status = "CREATE_FAILED"
-    code, _, said = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
-    assert (code, "use --test as well, or --replace" in said) == (2, True)
-    code, said, _ = rekognition("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
-    assert (code, "training: 4 images" in said) == (0, True)
+    code, _, output = rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
+    assert (code, "use --test as well, or --replace" in output) == (2, True)
+    code, output, _ = rekognition("import", "bees", MANIFEST, "--replace", "--yes", "--look-every", "0.01")
+    assert (code, "training: 4 images" in output) == (0, True)
 
 
 def test_nothing_is_trained_without_a_yes(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
     rekognition("create", "bees")
-    code, _, said = rekognition("train", "bees", "--output", OUTPUT, "--yes")
-    assert (code, "lacks a dataset" in said) == (2, True)
+    code, _, output = rekognition("train", "bees", "--output", OUTPUT, "--yes")
+    assert (code, "lacks a dataset" in output) == (2, True)
     rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
-    code, told, said = rekognition("train", "bees", "--output", OUTPUT)
+    code, stdout, stderr = rekognition("train", "bees", "--output", OUTPUT)
     assert code == 2
-    assert "costs about $1.00 an hour" in told
-    assert said.startswith("beeagent: Train bees.")
-    assert "use --yes" in said
+    assert "costs about $1.00 an hour" in stdout
+    assert stderr.startswith("beeagent: Train bees.")
+    assert "use --yes" in output
     assert "CreateProjectVersion" not in account.asked
 
 
-def test_who_leaves_a_training_finds_it_again_and_pays_once(
+def test_interrupted_training_is_followed_again_and_billed_once(
     account: CustomLabelsAccount, rekognition: Run, tmp_path: Path
 ) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
@@ -251,41 +247,43 @@ def test_who_leaves_a_training_finds_it_again_and_pays_once(
     command = ("rekognition", "train", "bees", "--output", OUTPUT, "--yes", "--look-every", "600")
     with running_agent(*command, folder=tmp_path, PYTHONUNBUFFERED="1") as training:
         assert training.process.stdout is not None
-        while "is TRAINING_IN_PROGRESS, for" not in (told := training.process.stdout.readline()):
+        while "is TRAINING_IN_PROGRESS, for" not in (line := training.process.stdout.readline()):
             assert training.process.poll() is None, training.errors
         training.process.send_signal(signal.SIGINT)
         rest = training.process.stdout.read()
         assert training.end() == 0
-    name = told.split()[0]
+    name = line.split()[0]
     assert f"The training of {name} continues and is billed" in rest
     account.stuck.clear()
-    code, said, _ = rekognition("train", "bees", "--output", OUTPUT, "--look-every", "0.01")
+    code, output, _ = rekognition("train", "bees", "--output", OUTPUT, "--look-every", "0.01")
     assert code == 0
-    assert f"{name} is TRAINING_IN_PROGRESS; no training is started" in said
-    assert f"{name} is trained" in said
+    assert f"{name} is TRAINING_IN_PROGRESS; no training is started" in output
+    assert f"{name} is trained" in output
     assert account.asked.count("CreateProjectVersion") == 1
 
 
-def test_a_training_that_fails_says_why(account: CustomLabelsAccount, rekognition: Run) -> None:
+def test_failed_training_reports_the_reason(account: CustomLabelsAccount, rekognition: Run) -> None:
     store(*(line(f"{number}.jpg") for number in range(5)))
     rekognition("create", "bees")
     rekognition("import", "bees", MANIFEST, "--yes", "--look-every", "0.01")
     account.trains_to = "TRAINING_FAILED"
-    code, _, said = rekognition("train", "bees", "--output", OUTPUT, "--version", "a", "--yes", "--look-every", "0.01")
+    code, _, output = rekognition(
+        "train", "bees", "--output", OUTPUT, "--version", "a", "--yes", "--look-every", "0.01"
+    )
     assert code == 1
-    assert said == "beeagent: the training of a failed: The manifest file contains too few labels.\n"
-    code, _, said = rekognition("metrics", "bees")
-    assert (code, "has no trained model" in said) == (2, True)
-    code, _, said = rekognition("metrics", "bees", "--version", "b")
-    assert (code, "has no model b" in said) == (2, True)
+    assert output == "beeagent: the training of a failed: The manifest file contains too few labels.\n"
+    code, _, output = rekognition("metrics", "bees")
+    assert (code, "has no trained model" in output) == (2, True)
+    code, _, output = rekognition("metrics", "bees", "--version", "b")
+    assert (code, "has no model b" in output) == (2, True)
 
 
 @pytest.mark.parametrize("operation", ["CreateProject", "DescribeProjects"])
 def test_a_right_that_is_missing_is_named(account: CustomLabelsAccount, rekognition: Run, operation: str) -> None:
     account.faults[operation] = [Fault("AccessDeniedException")]
-    code, _, said = rekognition("create", "bees") if operation == "CreateProject" else rekognition("metrics", "bees")
+    code, _, output = rekognition("create", "bees") if operation == "CreateProject" else rekognition("metrics", "bees")
     assert code == 1
-    assert f"AWS does not permit rekognition:{operation} in eu-west-1: the caller needs this permission" in said
+    assert f"AWS does not permit rekognition:{operation} in eu-west-1: the caller needs this permission" in output
 
 
 class _Refusing(BaseHTTPRequestHandler):
@@ -307,10 +305,10 @@ def test_a_right_that_is_missing_in_s3_is_named(rekognition: Run, monkeypatch: p
     with ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as s3:
         threading.Thread(target=s3.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{s3.server_port}")
-        code, _, said = rekognition("import", "bees", MANIFEST, "--yes")
+        code, _, output = rekognition("import", "bees", MANIFEST, "--yes")
         s3.shutdown()
     assert code == 1
-    assert "AWS does not permit s3:GetBucketLocation in eu-west-1: the caller needs this permission" in said
+    assert "AWS does not permit s3:GetBucketLocation in eu-west-1: the caller needs this permission" in output
 
 
 def test_throttling_is_got_over(account: CustomLabelsAccount, rekognition: Run) -> None:
@@ -329,27 +327,25 @@ def test_throttling_is_got_over(account: CustomLabelsAccount, rekognition: Run) 
         ("AWS_ENDPOINT_URL_REKOGNITION", "http://127.0.0.1:9", "rekognition in eu-west-1 cannot be reached"),
     ],
 )
-def test_an_environment_that_cannot_work_is_told_in_a_line(
+def test_unusable_environment_is_a_one_line_error(
     rekognition: Run, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
 ) -> None:
     if value:
         monkeypatch.setenv(variable, value)
     else:
         monkeypatch.delenv(variable)
-    code, _, said = rekognition("create", "bees")
+    code, _, output = rekognition("create", "bees")
     assert code in (1, 2)
-    assert words in said
+    assert words in output
 
 
-def test_a_bucket_of_another_region_and_one_that_is_not_there_are_told_of(
-    account: CustomLabelsAccount, rekognition: Run
-) -> None:
+def test_bucket_of_another_region_or_missing_is_reported(account: CustomLabelsAccount, rekognition: Run) -> None:
     rekognition("create", "bees")
     s3 = boto3.client("s3", region_name="eu-central-1")
     s3.create_bucket(Bucket="elsewhere", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    code, _, said = rekognition("import", "bees", "s3://elsewhere/output.manifest", "--yes")
+    code, _, output = rekognition("import", "bees", "s3://elsewhere/output.manifest", "--yes")
     assert code == 2
-    assert "the bucket elsewhere is in eu-central-1, and the project in eu-west-1" in said
+    assert "the bucket elsewhere is in eu-central-1, and the project in eu-west-1" in output
     assert "there is no bucket nowhere" in rekognition("import", "bees", "s3://nowhere/output.manifest", "--yes")[2]
     assert "is no address in S3" in rekognition("import", "bees", "output.manifest", "--yes")[2]
     assert "there is no project wasps" in rekognition("import", "wasps", MANIFEST, "--yes")[2]
