@@ -19,7 +19,9 @@ from beeagent.messages import (
     DetectionsMessage,
     StatusMessage,
     UnreadableError,
+    UsualCounts,
     detections_message,
+    event_message,
     status_message,
     traffic_message,
 )
@@ -355,6 +357,29 @@ def test_sleep_and_its_end_are_lines(broker: Mosquitto) -> None:
         "2026-05-04T10:21:07.123456Z hive-7 is online, asleep until it is bright",
         "2026-05-04T10:21:07.123456Z hive-7 is online",
     ]
+
+
+def test_event_is_one_line(broker: Mosquitto) -> None:
+    message = event_message(
+        event_id=UUID(int=1),
+        device="hive-7",
+        camera="front",
+        seq=1,
+        event_type="unusually_many_out",
+        place="door",
+        label="bee",
+        begin=MOMENT - timedelta(minutes=10),
+        end=MOMENT,
+        counts={"in": 64, "out": 1210},
+        usual=UsualCounts(median=142.0, low=41, high=487, days=13),
+    )
+    with watching(broker) as watched:
+        send(broker.port, "bees/hive-7/front/events", message.encode(limit=10_000))
+        watched.wait_for(lambda lines: len(lines) == 2)
+    assert watched.lines[1] == (
+        "2026-05-04T10:21:07.123456Z hive-7/front event #1 | unusually many out | "
+        "door: 64 bee in, 1210 out, in ten minutes | usually 41 to 487 out at this time of day"
+    )
 
 
 def test_traffic_is_one_line(broker: Mosquitto) -> None:
