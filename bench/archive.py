@@ -1,11 +1,12 @@
-"""Measure `beeagent archive` with 1 and with 2 worker processes, and the share of linear speed-up.
+"""Measure `beeagent archive` or its Ray example with 1 and with 2 worker processes, and the share of linear speed-up.
 
     .venv/bin/python bench/archive.py
     .venv/bin/python bench/archive.py --video hive.mp4 --copies 4 --rounds 3
+    .venv/bin/python bench/archive.py --ray --seconds 300
 
 Without --video, it draws a video of 1280x720 with the agent's synthetic scene. Each worker counts --copies copies of
-the video. A run is a whole command, including loading the model in each worker. The results of all runs must be
-identical.
+the video. A run is a whole command, including loading the model in each worker, and with --ray the start of Ray, which
+takes some seconds: use long videos. The results of all runs must be identical.
 
 One worker is measured on one core and on all cores, because a worker decodes in a second thread. The share of linear
 refers to the former: frames/s of n workers on n cores / (n x frames/s of one worker on one core).
@@ -27,6 +28,8 @@ from pathlib import Path
 import cv2
 from beeagent import open_camera
 
+_RAY_EXAMPLE = Path(__file__).parents[1] / "examples" / "archive_ray.py"
+
 
 def draw(path: Path, *, seconds: int) -> None:
     """Write a video of the synthetic scene, 1280x720 at 30 frames/s."""
@@ -37,21 +40,26 @@ def draw(path: Path, *, seconds: int) -> None:
     writer.release()
 
 
-def run(folder: Path, out: Path, *, workers: int, cores: set[int]) -> float:
+def run(folder: Path, out: Path, *, workers: int, cores: set[int], ray: bool) -> float:
     """Count the videos of a folder; return the frames per second."""
+    command: list[str | Path] = (
+        [str(_RAY_EXAMPLE), folder, out, "--format", "csv"]
+        if ray
+        else ["-m", "beeagent", "archive", folder, "--out", out]
+    )
     confine: Callable[[], None] = lambda: os.sched_setaffinity(0, cores)  # noqa: E731 - for the type
     begin = time.perf_counter()
     ended = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "beeagent", "archive", folder, "--out", out, "--workers", str(workers)],
+        [sys.executable, *command, "--workers", str(workers)],
         check=False,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         preexec_fn=confine,
     )
     seconds = time.perf_counter() - begin
     if ended.returncode:
         reason = ended.stderr.strip().rpartition("\n")[2] or f"ended with code {ended.returncode}"
-        sys.exit(f"beeagent archive: {reason.removeprefix('Error: ')}")
+        sys.exit(f"{'archive_ray.py' if ray else 'beeagent archive'}: {reason.removeprefix('Error: ')}")
     frames = 0
     for path in out.glob("*.csv"):
         with path.open(encoding="utf-8", newline="") as file:
@@ -67,6 +75,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=2, help="videos per worker")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each kind, of which the median is printed")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--ray", action="store_true", help="measure examples/archive_ray.py; needs ray")
     arguments = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[: arguments.workers]
     if len(cores) < arguments.workers:
@@ -91,7 +100,7 @@ def main() -> None:
         for number in range(arguments.rounds):
             for name, (workers, allowed) in runs.items():
                 out = Path(temporary, f"{number} {name}")
-                speeds[name].append(run(folder, out, workers=workers, cores=allowed))
+                speeds[name].append(run(folder, out, workers=workers, cores=allowed, ray=arguments.ray))
                 results.add(tuple(path.read_bytes() for path in sorted(out.glob("*.csv"))))
     if len(results) != 1:
         sys.exit("the results differ from run to run")
