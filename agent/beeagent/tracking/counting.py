@@ -106,8 +106,8 @@ class PlaceCounter:
     the path connects both. Each track continues at most one other, so no crossing counts twice.
 
     A zone counts a bee by the ends of its track: a bee that appeared outside and disappeared inside came in. A bee that
-    is hidden in the zone for a moment has disappeared: at an entrance, the tracker assigns the next bee that comes out to
-    the same track.
+    is hidden in the zone for a moment has disappeared, since the tracker assigns the next bee that comes out of an
+    entrance to the same track.
 
     Unconfirmed tracks count only once they are confirmed.
 
