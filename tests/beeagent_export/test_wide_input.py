@@ -119,7 +119,7 @@ def test_tiles_of_a_wide_input(exported: tuple[Path, str]) -> None:
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ("640x360", r"--input-size is 640x360: .* not a multiple of 32: give 640x352 or 640x384"),
+        ("640x360", r"--input-size is 640x360: .* not a multiple of 32, .*: give 640x352 or 640x384"),
         ("100", r"--input-size is 100x100: .*give 96x96 or 128x128"),
         ("640", None),
         ("wide", r"--input-size is 'wide': give WIDTHxHEIGHT"),
