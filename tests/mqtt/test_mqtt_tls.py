@@ -221,5 +221,6 @@ def test_command_line_sets_the_ca_file(tmp_path: Path, authority: trustme.CA) ->
         assert "connected to mqtts://" in ended.stderr
         ended = run_beeagent(*command, folder=tmp_path)
         assert "a certificate authority that is not trusted here" in ended.stderr
-        ended = run_beeagent("doctor", *command[2:8], "--mqtt-ca-file", tmp_path / "ca.pem", folder=tmp_path)
+        connection = ["--broker", str(broker.address), "--mqtt-ca-file", tmp_path / "ca.pem"]
+        ended = run_beeagent("doctor", *tiny_model(tmp_path), *connection, folder=tmp_path)
         assert "accepts the connection" in ended.stdout

@@ -326,9 +326,9 @@ class Detector:
         """Convert the outputs of each region to detections in ratios of the region; see `decode`.
 
         Args:
-            raw: from `infer`.
-            layout: of the prepared frame.
-            threshold: confidence from which a detection counts; None for the detector's.
+            raw: outputs of `infer`.
+            layout: layout of the prepared frame.
+            threshold: minimum confidence of a detection; None for the detector's.
         """
         threshold = self.threshold if threshold is None else threshold
         pairs = zip(raw, layout.transforms, strict=True)

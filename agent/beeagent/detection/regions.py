@@ -194,7 +194,7 @@ class RegionPlanner:
         Args:
             frame: width and height of the frame in pixels.
             at: time of the frame in seconds.
-            shift: that of its motion.
+            shift: shift of the frame, from its motion.
         """
         with self._lock:
             grid = self._grid

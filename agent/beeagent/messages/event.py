@@ -85,17 +85,17 @@ def event_message(  # noqa: PLR0913 - the fields of the message
     """Build the message; each argument is the field of that name.
 
     Args:
-        event_id: of this message; the same in every copy of it.
+        event_id: UUID of this message, the same in every copy.
         device: name of the device, a topic level.
         camera: name of the camera, a topic level.
         seq: number of this message, from 1.
         event_type: one of `EVENT_TYPES`.
         place: name of the line or zone.
         label: class.
-        begin: of the time that was counted, with a time zone.
-        end: of it, likewise.
-        counts: how many came `in` and went `out`.
-        usual: what is usual at that time of day.
+        begin: begin of the counted time, with a time zone.
+        end: end of the counted time, with a time zone.
+        counts: number of passages, by the direction `in` or `out`.
+        usual: usual counts at that time of day.
 
     Raises:
         ValueError: a value is out of its range.

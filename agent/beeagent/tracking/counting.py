@@ -12,16 +12,16 @@ from beeagent.tracking.tracker import TrackedFrame
 
 _CLEAR: Final = 0.3
 """Distance from a line, in body lengths, at which a bee has left it; more than jitter and steps on the line."""
-
 _HIDDEN_S: Final = 0.12
-"""For how long a bee in a zone is not detected until it counts as gone: into the entrance. Who is detected there with
-the same track after that is another bee, which came out."""
+"""A bee in a zone that is not detected for this long has gone in. A later detection of the same track is another bee,
+which came out."""
 _MAX_BREAK_S: Final = 0.3
-"""How long before a track the one that it continues was last detected, at most."""
+"""Maximum time between the last detection of a track and the first of the one that continues it."""
 _MAX_APART: Final = 0.7
 _MAX_APART_PER_S: Final = 5.4
-"""Distance between two parts of a path, in body lengths, and how much more it may be for each second between them."""
-_LEAST_GAP_S: Final = 1 / 30  # of two parts of a path, also if both are in one frame
+"""Maximum distance between the predicted and the first place of a continuing track, in body lengths: a constant, and a
+part per second between the tracks."""
+_MIN_BREAK_S: Final = 1 / 30  # also for two tracks in one frame
 _OPENING_HITS: Final = 3
 _VELOCITY_GAIN: Final = 0.5  # weight of a new velocity in that of the path
 
@@ -74,7 +74,7 @@ class _Path:
     is_in: frozenset[str] = frozenset()
 
     def move(self, place: _Vector, at_s: float) -> None:
-        """Note the velocity of the bee up to its next place."""
+        """Update the velocity with the next place."""
         step = max(at_s - self.seen_s, 0.001)
         vx, vy = (place[0] - self.place[0]) / step, (place[1] - self.place[1]) / step
         gain = _VELOCITY_GAIN
@@ -106,8 +106,8 @@ class PlaceCounter:
     the path connects both. Each track continues at most one other, so no crossing counts twice.
 
     A zone counts a bee by the ends of its track: a bee that appeared outside and disappeared inside came in. A bee that
-    is hidden in the zone for a moment has disappeared: at an entrance, the tracker mistakes the next one that comes out
-    there for it.
+    is hidden in the zone for a moment has disappeared, since the tracker assigns the next bee that comes out of an
+    entrance to the same track.
 
     Unconfirmed tracks count only once they are confirmed.
 
@@ -246,7 +246,7 @@ def _apart(path: _Path, after: _Path) -> float:
     gap = after.began_s - path.seen_s
     if after.continues or not 0 <= gap <= _MAX_BREAK_S:
         return math.inf
-    gap = max(gap, _LEAST_GAP_S)
+    gap = max(gap, _MIN_BREAK_S)
     dx, dy = after.first[0] - path.place[0], after.first[1] - path.place[1]
     # A bee that takes off moves like the later part, one that lands like the earlier one.
     apart = min(

@@ -139,11 +139,11 @@ class CountHistory:
         return _stored_totals(self._database)
 
     def windows(self, begin: datetime, *, minutes: int, count: int) -> list[Interval]:
-        """Return successive windows of time with the counts in them, without those in which a minute has no frames.
+        """Return successive windows with their counts; windows that lack frames in a minute are left out.
 
         Args:
-            begin: of the first one, a full minute, with a time zone.
-            minutes: length of each.
+            begin: begin of the first window, a full minute, with a time zone.
+            minutes: length of a window.
             count: number of windows.
 
         Raises:

@@ -27,13 +27,13 @@ _DIRECTIONS: Final[tuple[_Direction, ...]] = ("in", "out")
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What is usual in a window at some time of day.
+    """The usual range of a count in a window at one time of day.
 
     Attributes:
-        median: of the counts of earlier days.
-        low: a count below it is unusual; 0 where none is.
-        high: a count above it is unusual.
-        days: number of earlier days that were compared.
+        median: median of the counts of earlier days.
+        low: lower bound; a smaller count is unusual. 0 if no count is too small.
+        high: upper bound; a larger count is unusual.
+        days: number of earlier days compared.
     """
 
     median: float
@@ -44,17 +44,17 @@ class Usual:
 
 @dataclass(frozen=True, slots=True)
 class UnusualTraffic:
-    """Traffic in one direction that was not usual.
+    """Unusual traffic in one direction.
 
     Attributes:
         place: name of the line or zone.
         label: class.
         direction: `in` or `out`.
-        kind: whether `many` or `few` were counted.
-        begin: of the window, with a time zone.
-        end: of the window, likewise.
-        counts: in the window, by direction.
-        usual: what is usual in `direction`.
+        kind: `many` or `few`.
+        begin: begin of the window, with a time zone.
+        end: end of the window, with a time zone.
+        counts: counts of the window by direction.
+        usual: usual range of the count in `direction`.
     """
 
     place: str
@@ -68,17 +68,17 @@ class UnusualTraffic:
 
 
 class CountSource(Protocol):
-    """Has the counts of earlier minutes; `CountHistory` is one."""
+    """Source of the counts of earlier minutes, such as `CountHistory`."""
 
     def windows(self, begin: datetime, *, minutes: int, count: int) -> Sequence[Interval]:
-        """Return successive windows with the counts in them, without those in which a minute has no frames."""
+        """Return the counts of successive windows; windows with a minute without frames are left out."""
 
     def first_counts(self, since: datetime) -> Mapping[_Name, datetime]:
-        """Return when each class was first counted at each place, from a moment on."""
+        """Return the time of the first count of each class at each place since `since`."""
 
 
 def usual_counts(days: Sequence[Sequence[int]]) -> Usual | None:
-    """Return what is usual, by the counts in windows of earlier days; None with too few days.
+    """Return the usual range from the counts of earlier days; None if there are too few days.
 
     The range is symmetric in the logarithm of the count, since traffic varies by factors: `_DEVIATIONS` times its
     deviation around the median, which a few days of other weather change little, and at least a factor of `_MIN_RATIO`
@@ -93,7 +93,7 @@ def usual_counts(days: Sequence[Sequence[int]]) -> Usual | None:
     counts = [count for day in known for count in day]
     logarithms = [math.log1p(count) for count in counts]
     middle, centre = float(median(counts)), median(logarithms)
-    # No fewer than of counts of independent events, which the deviation of a few equal days would be.
+    # At least the deviation of a Poisson distribution: days with equal counts would otherwise give 0.
     deviation = max(_MAD_TO_DEVIATION * median(abs(one - centre) for one in logarithms), math.exp(-centre / 2))
     margin = max(_DEVIATIONS * deviation, math.log(_MIN_RATIO))
     return Usual(
@@ -105,17 +105,16 @@ def usual_counts(days: Sequence[Sequence[int]]) -> Usual | None:
 
 
 class TrafficMonitor:
-    """Finds unusual traffic: many more or far fewer than at the same time of the last two weeks.
+    """Finds unusual traffic: many more or far fewer bees than at the same time of the last two weeks.
 
     A window of ten minutes is compared with those within half an hour of the same time of each day. Only complete
     windows count: minutes without frames, and windows with less than half or more than double the usual number of
-    frames, are no reason for anything. The time of day is that of UTC, so that it does not jump by an hour in spring
-    and autumn.
+    frames, are ignored. The time of day is UTC, so that it does not jump by an hour in spring and autumn.
 
-    What lasts is found once: again after an hour without it.
+    Unusual traffic that lasts is reported once, and again only after an hour without it.
 
     Args:
-        source: of the counts.
+        source: source of the counts.
     """
 
     def __init__(self, source: CountSource) -> None:
