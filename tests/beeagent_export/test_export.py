@@ -198,7 +198,7 @@ def refuse(message: str, out: Path, *arguments: object) -> None:
         ("model.keras", r"is a Keras model file"),
         ("model.tflite", r"is already a TFLite model"),
         ("bundle", r"is already a model bundle"),
-        ("folder", r"is a folder: give a checkpoint"),
+        ("folder", r"is a folder without a SavedModel: give a checkpoint"),
     ],
 )
 def test_unusable_sources_are_refused(
