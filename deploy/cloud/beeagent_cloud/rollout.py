@@ -206,7 +206,9 @@ class Rollout:
                 f"canaries are not online before the rollout: {_named(unhealthy)}; nothing was deployed: fix them, or "
                 "choose others"
             )
-        if not confirm(f"Deploy version {version} to {len(canaries)} canaries, then to {len(others)} devices?"):
+        if not confirm(
+            f"Deploy version {version} to the canary group ({len(canaries)}), then to the fleet ({len(others)})?"
+        ):
             raise BeeagentError("nothing was deployed")
         self._stage("canary", canary, canaries, version=version, max_failed=0)
         watched = [name for name in others if self._is_healthy(name)]
@@ -272,7 +274,7 @@ class Rollout:
     def _await_statuses(self, names: list[str]) -> None:
         """Wait for the status of each device, because a nucleus lite does not retain statuses."""
         deadline = time.monotonic() + min(self._limits.grace_s, _QUIET_AFTER_S)
-        self._report(f"waiting for the status of {len(names)} canaries")
+        self._report(f"waiting for the statuses of the canary group ({len(names)})")
         while any(self._watch.health(name) is None for name in names) and time.monotonic() < deadline:
             if self._leaving.wait(min(1.0, self._limits.poll_s)):
                 raise BeeagentError("interrupted: nothing was deployed")
