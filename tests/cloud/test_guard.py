@@ -147,7 +147,7 @@ def test_unexpected_error_counts_as_failure() -> None:
 
 
 def test_failures_below_one_are_refused() -> None:
-    with pytest.raises(ValueError, match="failures is 0"):
+    with pytest.raises(ValueError, match="failures must be 1 or more, not 0"):
         new_guard(Clock(), failures=0)
 
 
