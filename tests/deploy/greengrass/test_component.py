@@ -334,8 +334,8 @@ def with_contents(**more: object) -> Callable[[dict[str, bytes]], None]:
         (with_contents(machines=["riscv64"]), "the artifact is for 64-bit riscv64 and this is a 64-bit Python on"),
         (with_contents(bits=32), "the artifact is for 32-bit"),
         (with_contents(pythons=["3.7"]), "the artifact is for Python 3.7 and this is"),
-        (without_a_wheel, "the packages cannot be installed"),
-        (with_another_wheel, "the packages cannot be installed"),
+        (without_a_wheel, "packages cannot be installed"),
+        (with_another_wheel, "packages cannot be installed"),
     ],
 )
 def test_unsuitable_artifact_is_refused_with_the_reason(
