@@ -54,6 +54,16 @@ def tap(page: Page, x: float, y: float) -> None:
     page.touchscreen.tap(*stage_point(page, x, y))
 
 
+def draw(page: Page, kind: str) -> None:
+    """Begin to draw a place; the page has scrolled and changed its layout when this returns."""
+    button = page.locator(f"#add-{kind}")
+    if page.evaluate("navigator.maxTouchPoints > 0"):
+        button.tap()
+    else:
+        button.click()
+    page.wait_for_selector("#drawing:not([hidden])")
+
+
 def wait_saved(page: Page, change: Callable[[], None]) -> None:
     """Make a change, and wait until the agent has kept it."""
     with page.expect_response(lambda response: response.request.method == "PUT") as kept:
@@ -204,7 +214,7 @@ def test_aim_shows_sharpness_with_its_peak_and_the_size_of_bees(signed_in: Open)
 @pytest.mark.usefixtures("no_places")
 def test_line_drawn_by_mouse_counts_and_outlives_reload_and_restart(agent: PageAgent, signed_in: Open) -> None:
     page = signed_in(expected=(NO_SESSION, "ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET"))
-    page.click("#add-line")
+    draw(page, "line")
     wait_saved(page, lambda: drag(page, (0.02, 0.55), (0.98, 0.55)))
     line = load_places(agent.places).lines["line-1"]
     assert line.points == (pytest.approx((0.02, 0.55), abs=0.01), pytest.approx((0.98, 0.55), abs=0.01))
@@ -238,7 +248,7 @@ def test_line_drawn_by_mouse_counts_and_outlives_reload_and_restart(agent: PageA
 @pytest.mark.usefixtures("no_places")
 def test_points_move_by_mouse_and_escape_and_undo_take_it_back(agent: PageAgent, signed_in: Open) -> None:
     page = signed_in()
-    page.click("#add-zone")
+    draw(page, "zone")
     for point in ((0.2, 0.2), (0.6, 0.2), (0.6, 0.7)):
         page.mouse.click(*stage_point(page, *point))
     wait_saved(page, lambda: page.mouse.click(*stage_point(page, 0.2, 0.2)))  # the first corner closes it
@@ -267,7 +277,7 @@ def test_points_move_by_mouse_and_escape_and_undo_take_it_back(agent: PageAgent,
 @pytest.mark.usefixtures("no_places")
 def test_line_turns_with_its_way_in_on_the_same_side(agent: PageAgent, signed_in: Open) -> None:
     page = signed_in()
-    page.click("#add-line")
+    draw(page, "line")
     wait_saved(page, lambda: drag(page, (0.3, 0.5), (0.7, 0.5)))
     wait_saved(page, lambda: drag(page, (0.7, 0.5), (0.3, 0.95)))  # now down from its first end
     assert load_places(agent.places).lines["line-1"].in_ == "right"
@@ -276,20 +286,20 @@ def test_line_turns_with_its_way_in_on_the_same_side(agent: PageAgent, signed_in
 @pytest.mark.usefixtures("no_places")
 def test_places_drawn_by_finger(agent: PageAgent, signed_in: Open) -> None:
     page = signed_in(**PHONE)
-    page.tap("#add-line")
+    draw(page, "line")
     wait_saved(page, lambda: swipe(page, (0.1, 0.5), (0.4, 0.55), (0.9, 0.6)))
     line = load_places(agent.places).lines["line-1"]
     assert line.points == (pytest.approx((0.1, 0.5), abs=0.02), pytest.approx((0.9, 0.6), abs=0.02))
     wait_saved(page, lambda: swipe(page, (0.9, 0.6), (0.8, 0.4), (0.9, 0.2)))
     assert load_places(agent.places).lines["line-1"].points[1] == pytest.approx((0.9, 0.2), abs=0.02)
 
-    page.tap("#add-zone")
+    draw(page, "zone")
     for point in ((0.2, 0.7), (0.5, 0.7), (0.4, 0.95)):
         tap(page, *point)
     wait_saved(page, lambda: page.tap("#drawing-done"))
     assert len(load_places(agent.places).zones["zone-1"].points) == 3
 
-    page.tap("#add-mask")
+    draw(page, "mask")
     wait_saved(page, lambda: swipe(page, (0.6, 0.05), (0.9, 0.2), (0.95, 0.3)))
     assert len(load_places(agent.places).masks["mask-1"].points) == 4
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -369,12 +379,12 @@ def test_corners_of_a_zone_by_keyboard(agent: PageAgent, signed_in: Open) -> Non
 @pytest.mark.usefixtures("no_places")
 def test_escape_and_cancel_leave_no_place(agent: PageAgent, signed_in: Open) -> None:
     page = signed_in()
-    page.click("#add-mask")
+    draw(page, "mask")
     page.mouse.click(*stage_point(page, 0.2, 0.2))
     assert page.locator(".layer-draft .corner").count() == 1
     page.keyboard.press("Escape")
     assert page.locator(".layer-draft *").count() == 0
-    page.click("#add-line")
+    draw(page, "line")
     page.click("#drawing-cancel")
     assert page.locator("#drawing").is_hidden()
     assert page.locator(".place").count() == 0
@@ -384,7 +394,7 @@ def test_escape_and_cancel_leave_no_place(agent: PageAgent, signed_in: Open) -> 
 @pytest.mark.usefixtures("no_places")
 def test_corners_are_taken_back_and_closed_by_key(agent: PageAgent, signed_in: Open) -> None:
     page = signed_in()
-    page.click("#add-zone")
+    draw(page, "zone")
     for point in ((0.2, 0.2), (0.6, 0.2), (0.9, 0.9)):
         page.mouse.click(*stage_point(page, *point))
     page.keyboard.press("Backspace")
@@ -408,7 +418,7 @@ def test_place_is_selected_in_the_frame_by_mouse_and_by_finger(agent: PageAgent,
 @pytest.mark.usefixtures("no_places")
 def test_external_change_is_loaded_with_a_message(agent: PageAgent, signed_in: Open) -> None:
     page = signed_in(expected=("409",))
-    page.click("#add-line")
+    draw(page, "line")
     wait_saved(page, lambda: drag(page, (0.1, 0.5), (0.9, 0.5)))
     agent.places.write_text("[zones.other]\npoints = [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]]\n", encoding="utf-8")
     page.click("#swap")
@@ -422,7 +432,7 @@ def test_change_without_connection_is_saved_when_it_is_back(agent: PageAgent, si
     page = signed_in(expected=("ERR_INTERNET_DISCONNECTED",))
     page.context.set_offline(True)
     page.wait_for_selector("#health[data-state=lost]")
-    page.click("#add-line")
+    draw(page, "line")
     drag(page, (0.1, 0.3), (0.9, 0.3))
     page.wait_for_function("() => document.getElementById('places-error').textContent.startsWith('Not saved yet')")
     wait_saved(page, lambda: page.context.set_offline(False))
@@ -464,7 +474,7 @@ def test_threshold_preview_shows_the_change(signed_in: Open) -> None:
 @pytest.mark.usefixtures("no_places")
 def test_viewer_sees_everything_and_can_change_nothing(agent: PageAgent, open_page: Open, signed_in: Open) -> None:
     editor = signed_in()
-    editor.click("#add-line")
+    draw(editor, "line")
     wait_saved(editor, lambda: drag(editor, (0.1, 0.5), (0.9, 0.5)))
     page = open_page(agent.url, expected=(NO_SESSION,))
     page.fill("#sign-in-secret", agent.viewer_password)
