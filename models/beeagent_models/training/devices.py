@@ -12,12 +12,12 @@ from beeagent.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processes:
-    """This process among those of a run.
+    """The processes that share a run, and the index of this one.
 
     Attributes:
-        index: of this process, from 0. The first one reports, and writes the run's folder.
-        count: of all processes.
-        devices: of all processes.
+        index: index of this process, from 0. The first one reports, and writes the run's folder.
+        count: number of processes.
+        devices: number of devices of all processes.
     """
 
     index: int = 0
@@ -26,24 +26,33 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process reports and writes."""
+        """True if this process reports and writes."""
         return self.index == 0
 
     def agree_on_step(self, step: int) -> None:
-        """Wait for the other processes, and check that all begin at the same step.
+        """Check that all processes begin at the same step.
 
         Raises:
-            InputError: they do not: each has a folder of its own.
+            InputError: they do not, because each has a folder of its own.
         """
         if self.count == 1:
             return
-        from jax.experimental import multihost_utils  # noqa: PLC0415 - only where it is the backend
+        import jax  # noqa: PLC0415 - only where it is the backend
+        from jax.experimental import multihost_utils  # noqa: PLC0415
 
         steps = sorted(set(np.ravel(multihost_utils.process_allgather(np.int32(step))).tolist()))
         if len(steps) > 1:
+            jax.distributed.shutdown()  # waits for the others; otherwise the end of the first process aborts them
             raise InputError(
                 f"the processes begin at steps {', '.join(map(str, steps))}: give all the same --out, on a shared disk"
             )
+
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        if self.count > 1:
+            from jax.experimental import multihost_utils  # noqa: PLC0415 - only where it is the backend
+
+            multihost_utils.sync_global_devices("beeagent")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from beeagent_models.training.matching import AnchorMatcher
 from beeagent_models.training.optimizer import build_optimizer, learning_rate
 from beeagent_models.training.options import TrainingOptions
 from beeagent_models.training.record import environment, refuse_other_run, write_record
-from beeagent_models.training.state import load_state, save_state
+from beeagent_models.training.state import load_state, save_state, saved_step
 from beeagent_models.training.validation import Validation
 
 STATE, CHECKPOINT, RECORD = "state.npz", "checkpoint.npz", "training.json"
@@ -103,6 +103,7 @@ def train(options: TrainingOptions, report: Callable[[TrainingProgress], None]) 
         model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
         record: dict[str, Any] = {"figures": [], "seconds": 0.0, "steps": None if options.minutes else options.steps}
         step = 0
+        processes.agree_on_step(saved_step(options.out / STATE))  # loading is collective
         if (options.out / STATE).exists():
             step, record = load_state(options.out / STATE, network, optimizer)
             record["steps"] = record["steps"] if options.minutes else options.steps
@@ -111,7 +112,7 @@ def train(options: TrainingOptions, report: Callable[[TrainingProgress], None]) 
             made_by = environment(options, devices=processes.devices)
             write_record(options.out / RECORD, {**made_by, **inputs, "steps_done": step, **record})
             prepare_pool(options, lambda done, total: report(TrainingProgress("images", done, total, {})))
-        processes.agree_on_step(step)
+        processes.wait()
         pool = prepare_pool(options, lambda _done, _total: None)
         size = options.input_size or square
         run = _Run(

@@ -24,6 +24,11 @@ def save_state(
     write_archive(path, {"step": step, "record": record}, arrays)
 
 
+def saved_step(path: Path) -> int:
+    """Return the step of a saved state; 0 if there is none."""
+    return int(read_archive(path)[0]["step"]) if path.exists() else 0
+
+
 def load_state(path: Path, network: keras.Model, optimizer: keras.Optimizer) -> tuple[int, dict[str, Any]]:
     """Load a saved state into a network and its built optimizer.
 

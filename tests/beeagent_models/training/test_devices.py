@@ -122,7 +122,7 @@ def test_two_processes_train_as_one(reference: Path) -> None:
 def test_processes_without_a_shared_folder_do_not_begin(reference: Path) -> None:
     resumed = shutil.copytree(reference, reference.with_name("resumed"))
     for code, _, errors in train(resumed, reference.with_name("new")):
-        assert code == 1
+        assert code == 1, errors
         assert f"InputError: the processes begin at steps 0, {STEPS}: give all the same --out" in errors
 
 
