@@ -27,6 +27,12 @@ def intersection_areas(first: NDArray[_Float], second: NDArray[_Float]) -> NDArr
     return np.asarray(np.maximum(width, 0) * np.maximum(height, 0), dtype=first.dtype)
 
 
+def covered_ratios(boxes: NDArray[_Float], others: NDArray[_Float]) -> NDArray[_Float]:
+    """Return the ratio of the area of each box that the other box covers, in the broadcast shape."""
+    areas = np.maximum(box_areas(boxes), np.finfo(np.float32).tiny)
+    return np.asarray(intersection_areas(boxes, others) / areas, dtype=boxes.dtype)
+
+
 def iou(first: NDArray[_Float], second: NDArray[_Float]) -> NDArray[_Float]:
     """Return the intersection over union, 0 to 1, in the broadcast shape; 0 where both boxes have no area."""
     intersection = intersection_areas(first, second)

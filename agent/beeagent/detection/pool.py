@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beeagent.detection.advice import input_scale
-from beeagent.detection.boxes import box_areas, intersection_areas
+from beeagent.detection.boxes import covered_ratios
 from beeagent.detection.bundle import InputSpec, ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.detection.detector import Detector, DetectorOptions, FrameLayout, PreparedFrame, RawOutputs
@@ -258,9 +258,8 @@ class DetectorPool:
 def _with_weaker(detections: Detections, all_found: Detections, threshold: float) -> Detections:
     """Return detections followed by those below the threshold, except those of the same objects."""
     above = len(all_found.at_least(threshold))
-    boxes, areas = all_found.boxes[above:], box_areas(all_found.boxes[above:])
-    covered = intersection_areas(boxes[:, None], detections.boxes[None]).max(axis=1, initial=0)
-    new = above + np.flatnonzero(covered < _SAME_COVER * np.maximum(areas, np.finfo(np.float32).tiny))
+    covered = covered_ratios(all_found.boxes[above:, None], detections.boxes[None]).max(axis=1, initial=0)
+    new = above + np.flatnonzero(covered < _SAME_COVER)
     return Detections(
         np.concatenate([detections.boxes, all_found.boxes[new]]),
         np.concatenate([detections.confidences, all_found.confidences[new]]),

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.detection.boxes import box_areas, intersection_areas, iou
+from beeagent.detection.boxes import covered_ratios, iou
 from beeagent.detection.detections import Detections
 from beeagent.detection.masks import NO_MASKS, Masks
 from beeagent.detection.motion import Motion
@@ -373,7 +373,7 @@ class RegionPlanner:
 
     def _process_again(self, boxes: NDArray[np.float32], region: Region, *, at: float) -> None:
         """Request processing of unknown small objects that are cut by the edge of a region."""
-        known = _share_covered(boxes[:, None], self._known.boxes[None]).max(axis=1, initial=0) >= _SAME_COVER
+        known = covered_ratios(boxes[:, None], self._known.boxes[None]).max(axis=1, initial=0) >= _SAME_COVER
         again = np.zeros_like(self._moving)
         again[self._grid.touched_by(boxes[~known & ~self._is_large(boxes)])] = True
         again[self._grid.inside(region)] = False
@@ -390,12 +390,12 @@ class RegionPlanner:
         known = self._known
         age, changed, large = plan.at - known.seen_at, self._changed_since_seen(known), self._large()
         confirmed, boxes = _confirmed(known, weak, coarsest=self._coarsest)
-        confirmed |= (_share_covered(cut.boxes[:, None], known.boxes[None]) >= _SAME_COVER).any(axis=0)
+        confirmed |= (covered_ratios(cut.boxes[:, None], known.boxes[None]) >= _SAME_COVER).any(axis=0)
         kept = (age <= _CARRY_S) & ~(changed & (age > np.where(confirmed, _CARRY_CONFIRMED_S, _CARRY_MOVING_S)))
         for region in plan.regions:
             right, bottom = region.left + region.width, region.top + region.height
             edges = np.array([region.left, region.top, right, bottom], dtype=np.float32)
-            covered = _share_covered(known.boxes, edges)
+            covered = covered_ratios(known.boxes, edges)
             shrink = self._grid.shrink(region)
             # An object that was detected in a less shrunk region may be missed here: keep it for a while.
             as_large = shrink <= _FINER * known.shrink
@@ -435,7 +435,7 @@ def _without_same(fresh: _Objects, carried: _Objects, *, coarsest: float, at: fl
     if not len(fresh) or not len(carried):
         return fresh, carried
     first, second = fresh.boxes[:, None], carried.boxes[None]
-    covered = np.maximum(_share_covered(first, second), _share_covered(second, first))
+    covered = np.maximum(covered_ratios(first, second), covered_ratios(second, first))
     same = np.asarray((iou(first, second) >= _SAME_IOU) | (covered >= _SAME_COVER), dtype=np.bool_)
     same &= fresh.class_ids[:, None] == carried.class_ids[None]
     better: NDArray[np.bool_] = same & (fresh.shrink[:, None] > np.maximum(coarsest, _FINER * carried.shrink[None]))
@@ -443,12 +443,6 @@ def _without_same(fresh: _Objects, carried: _Objects, *, coarsest: float, at: fl
     replaced = np.asarray((same & ~better).any(axis=0), dtype=np.bool_)
     superfluous = np.asarray(better.any(axis=1), dtype=np.bool_)
     return fresh[~superfluous], replace(carried, seen_at=seen_at)[~replaced]
-
-
-def _share_covered(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the ratio of the area of each box that is covered by the other."""
-    areas = np.maximum(box_areas(boxes), np.finfo(np.float32).tiny)
-    return np.asarray(intersection_areas(boxes, others) / areas, dtype=np.float32)
 
 
 def _longer_sides(boxes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from beeagent.detection.boxes import box_areas, intersection_areas, iou
+from beeagent.detection.boxes import covered_ratios, iou
 from beeagent.detection.bundle import ModelBundle
 from beeagent.detection.detections import Detections
 from beeagent.errors import InputError
@@ -204,12 +204,11 @@ def without_duplicates(
     """
     order = np.lexsort((-confidences, cut))
     boxes, class_ids, origins, cut = boxes[order], class_ids[order], origins[order], cut[order]
-    areas = np.maximum(box_areas(boxes), np.finfo(np.float32).tiny)
     remaining = np.ones(len(boxes), dtype=np.bool_)
     for start in range(0, len(boxes), _BLOCK):
         rows = slice(start, start + _BLOCK)
         first, others = boxes[rows, None], boxes[None, start:]
-        covered = intersection_areas(first, others) / areas[start:]
+        covered = covered_ratios(others, first)
         duplicate = (iou(first, others) >= _DUPLICATE_IOU) | (cut[start:] & (covered >= _DUPLICATE_SHARE))
         duplicate &= origins[rows, None] != origins[start:]
         duplicate &= class_ids[rows, None] == class_ids[start:]
