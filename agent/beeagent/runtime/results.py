@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -215,40 +215,41 @@ class Results:
                 self._outbox.release(releases)
 
     def _publish_traffic(self, report: TrafficReport, *, asleep: Asleep | None = None) -> None:
-        stream = f"{self._stream}/traffic"
-        with self._lock:
-            message = traffic_message(
-                event_id=uuid4(),
-                device=self._settings.agent.device,
-                camera=self._settings.camera.name,
-                seq=self._outbox.next_number(stream),
-                begin=report.interval.begin,
-                end=report.interval.end,
-                day=report.day,
-                frames_per_s=report.interval.frames_per_s,
-                lines=report.lines,
-                zones=report.zones,
-                asleep=asleep,
-            )
-            self._put(message, stream=stream, topic=self._traffic_topic)
+        build = partial(
+            traffic_message,
+            begin=report.interval.begin,
+            end=report.interval.end,
+            day=report.day,
+            frames_per_s=report.interval.frames_per_s,
+            lines=report.lines,
+            zones=report.zones,
+            asleep=asleep,
+        )
+        self._publish_numbered(build, stream=f"{self._stream}/traffic", topic=self._traffic_topic)
 
     def _publish_event(self, unusual: UnusualTraffic) -> None:
-        stream = f"{self._stream}/events"
+        build = partial(
+            event_message,
+            event_type=f"unusually_{unusual.kind}_{unusual.direction}",
+            place=unusual.place,
+            label=unusual.label,
+            begin=unusual.begin,
+            end=unusual.end,
+            counts=unusual.counts,
+            usual=UsualCounts(**asdict(unusual.usual)),
+        )
+        self._publish_numbered(build, stream=f"{self._stream}/events", topic=self._events_topic)
+
+    def _publish_numbered(self, build: Callable[..., Message], *, stream: str, topic: str) -> None:
+        """Publish a message that only lacks its id, device, camera and number."""
         with self._lock:
-            message = event_message(
+            message = build(
                 event_id=uuid4(),
                 device=self._settings.agent.device,
                 camera=self._settings.camera.name,
                 seq=self._outbox.next_number(stream),
-                event_type=f"unusually_{unusual.kind}_{unusual.direction}",
-                place=unusual.place,
-                label=unusual.label,
-                begin=unusual.begin,
-                end=unusual.end,
-                counts=unusual.counts,
-                usual=UsualCounts(**asdict(unusual.usual)),
             )
-            self._put(message, stream=stream, topic=self._events_topic)
+            self._put(message, stream=stream, topic=topic)
 
     def _put(self, message: Message, *, stream: str, topic: str, releases: str | None = None) -> None:
         payload = self._encode(message)
