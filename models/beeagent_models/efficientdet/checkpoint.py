@@ -4,12 +4,15 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from beeagent.errors import InputError
+from numpy.lib.npyio import NpzFile
 
 from beeagent_models.efficientdet.config import EfficientDetConfig
 from beeagent_models.efficientdet.model import build_model
@@ -114,10 +117,23 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, 
     Raises:
         InputError: the file is missing, truncated, or not such an archive.
     """
+    with _open_archive(path) as archive:
+        arrays = {key: archive[key] for key in archive.files}
+        header = json.loads(arrays.pop(_HEADER).tobytes())
+    return header, arrays
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read only the header of an archive; errors as for `read_archive`."""
+    with _open_archive(path) as archive:
+        return dict(json.loads(archive[_HEADER].tobytes()))
+
+
+@contextmanager
+def _open_archive(path: Path) -> Iterator[NpzFile]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-        header = json.loads(arrays.pop(_HEADER).tobytes())
+            yield archive
     except FileNotFoundError:
         raise InputError(f"checkpoint {path}: no such file") from None
     except (
@@ -131,4 +147,3 @@ def read_archive(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, 
         zlib.error,
     ) as error:
         raise InputError(f"checkpoint {path}: truncated or not a checkpoint ({error})") from None
-    return header, arrays

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from beeagent.errors import InputError
 
-from beeagent_models.efficientdet.checkpoint import assign_weights, read_archive, write_archive
+from beeagent_models.efficientdet.checkpoint import assign_weights, read_archive, read_header, write_archive
 
 _OPTIMIZER = "optimizer:"
 
@@ -26,7 +26,7 @@ def save_state(
 
 def saved_step(path: Path) -> int:
     """Return the step of a saved state; 0 if there is none."""
-    return int(read_archive(path)[0]["step"]) if path.exists() else 0
+    return int(read_header(path)["step"]) if path.exists() else 0
 
 
 def load_state(path: Path, network: keras.Model, optimizer: keras.Optimizer) -> tuple[int, dict[str, Any]]:
