@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--video", type=Path, help="default: a synthetic one")
     parser.add_argument("--seconds", type=int, default=60, help="length of the synthetic video")
     parser.add_argument("--copies", type=int, default=2, help="videos per worker")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each kind, of which the median is printed")
+    parser.add_argument("--rounds", type=int, default=3, help="number of runs of each kind; the median is printed")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--ray", action="store_true", help="measure examples/archive_ray.py; needs ray")
     arguments = parser.parse_args()
