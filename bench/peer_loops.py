@@ -1,6 +1,6 @@
 """Run a model on a video without beeagent: read, infer and publish one frame after the other.
 
-    python bench/peer_loops.py loop|slicer|mediapipe MODEL VIDEO THREADS BROKER_PORT FRAMES
+    python bench/peer_loops.py loop|slicer|mediapipe MODEL VIDEO THREADS BROKER_PORT FRAMES THRESHOLD
 
 Prints the frames per second and the processor time per frame, from the 30th frame to the last, as JSON.
 `bench/peers.py` calls this program, for MediaPipe in an environment with mediapipe and paho-mqtt only.
@@ -18,7 +18,6 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 WARM_UP: Final = 30  # frames before the measurement begins
-_THRESHOLD: Final = 0.39  # of bees-lite0
 _OVERLAP: Final = 0.25  # of two neighbouring tiles, as in the agent
 
 _Image = Any
@@ -26,7 +25,7 @@ _Found = list[dict[str, Any]]
 _Detect = Callable[[_Image], _Found]
 
 
-def _interpreter_detect(model: str, threads: int) -> _Detect:
+def _interpreter_detect(model: str, threads: int, threshold: float) -> _Detect:
     """Return a plain detector: letterbox, set the tensor, invoke, and read the outputs."""
     from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - not in MediaPipe's environment
 
@@ -66,17 +65,17 @@ def _interpreter_detect(model: str, threads: int) -> _Detect:
                 ],
             }
             for box, class_id, score in found
-            if score >= _THRESHOLD
+            if score >= threshold
         ]
 
     return detect
 
 
-def _slicer_detect(model: str, threads: int) -> _Detect:
+def _slicer_detect(model: str, threads: int, threshold: float) -> _Detect:
     """Return supervision's InferenceSlicer with 2x2 tiles and the whole frame, as in the agent."""
     import supervision as sv  # noqa: PLC0415 - as above
 
-    plain = _interpreter_detect(model, threads)
+    plain = _interpreter_detect(model, threads, threshold)
 
     def detect(image: _Image) -> "sv.Detections":
         height, width = image.shape[:2]
@@ -102,13 +101,13 @@ def _slicer_detect(model: str, threads: int) -> _Detect:
     return detect_tiles
 
 
-def _mediapipe_detect(model: str, _: int) -> _Detect:
+def _mediapipe_detect(model: str, _: int, threshold: float) -> _Detect:
     """Return MediaPipe Tasks, which selects the number of threads by itself."""
     import mediapipe as mp  # noqa: PLC0415 - as above
 
     detector = mp.tasks.vision.ObjectDetector.create_from_options(
         mp.tasks.vision.ObjectDetectorOptions(
-            base_options=mp.tasks.BaseOptions(model_asset_path=model), max_results=100, score_threshold=_THRESHOLD
+            base_options=mp.tasks.BaseOptions(model_asset_path=model), max_results=100, score_threshold=threshold
         )
     )
 
@@ -133,9 +132,9 @@ def _mediapipe_detect(model: str, _: int) -> _Detect:
 
 def main() -> None:
     """Run one detector on the video."""
-    kind, model, video, threads, port, wanted = sys.argv[1:]
+    kind, model, video, threads, port, wanted, threshold = sys.argv[1:]
     detectors = {"loop": _interpreter_detect, "slicer": _slicer_detect, "mediapipe": _mediapipe_detect}
-    detect = detectors[kind](model, int(threads))
+    detect = detectors[kind](model, int(threads), float(threshold))
     client = Client(CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", int(port))
     client.loop_start()

@@ -103,8 +103,9 @@ def _measure(name: str, args: argparse.Namespace, *, threads: int, port: int) ->
     """Run one contender in a process of its own."""
     if name in {"loop", "slicer", "mediapipe"}:
         python = args.mediapipe_python if name == "mediapipe" else sys.executable
-        model = bundled_models()[args.model] / "model.tflite"
-        command = [python, LOOPS, name, model, args.video, threads, port, args.frames]
+        folder = bundled_models()[args.model]
+        threshold = ModelBundle.load(folder).threshold
+        command = [python, LOOPS, name, folder / "model.tflite", args.video, threads, port, args.frames, threshold]
     else:
         command = [sys.executable, __file__, args.video, "--model", args.model, "--threads", threads]
         command += ["--run", name, "--port", port, "--frames", args.frames]
