@@ -247,7 +247,7 @@ def test_an_output_that_is_taken_is_refused(
     refuse(r"exists and is not a model bundle", tmp_path / "out" / "diary", *arguments, "--force")
 
 
-@pytest.mark.parametrize("name", ["lite1", "lite4"])
+@pytest.mark.parametrize("name", ["lite1", pytest.param("lite4", marks=pytest.mark.slow)])
 def test_the_larger_networks_are_exported_as_well(name: str, image_folder: Path, tmp_path: Path) -> None:
     from beeagent_models.efficientdet import build_model, config_for, save_checkpoint  # noqa: PLC0415 - imports Keras
 

@@ -6,7 +6,7 @@ https://gml.noaa.gov/grad/solcalc/calcdetails.html
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from math import acos, asin, cos, degrees, radians, sin, tan
+from math import acos, asin, cos, degrees, floor, radians, sin, tan
 from typing import Final
 
 _J2000: Final = datetime(2000, 1, 1, 12, tzinfo=timezone.utc)
@@ -38,7 +38,8 @@ def sunrise_and_sunset(near: datetime, *, latitude: float, longitude: float) -> 
         latitude: degrees, north positive, -90 to 90.
         longitude: degrees, east positive, -180 to 180.
     """
-    number = round((near - _J2000) / _DAY + longitude / 360)
+    # Not round(), which skips every other day where two solar noons are equally near, at 180 degrees.
+    number = floor((near - _J2000) / _DAY + longitude / 360 + 0.5)
     noons = [_solar_noon(number + shift, longitude) for shift in (-1, 0, 1)]
     rise, setting = (_event(noons[1], latitude, sign, midnight=_between(noons, sign)) for sign in (-1, 1))
     return rise, setting
