@@ -30,6 +30,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from datetime import datetime, timedelta, timezone
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -191,27 +192,18 @@ class Bench:
 
     def authenticate(self) -> None:
         """Wait until Home Assistant has started, and get a token."""
-        client_id = f"http://127.0.0.1:{self.web}/"
-
-        def log_in() -> bool:
-            flow = self._post("/auth/login_flow", {
-                "client_id": client_id, "handler": ["homeassistant", None], "redirect_uri": client_id,
-            })  # fmt: skip
-            done = self._post(f"/auth/login_flow/{flow['flow_id']}", {
-                "client_id": client_id, "username": _USER, "password": _PASSWORD,
-            })  # fmt: skip
-            form = {"client_id": client_id, "grant_type": "authorization_code", "code": done["result"]}
-            self.token = self._post("/auth/token", urllib.parse.urlencode(form))["access_token"]
-            return True
-
-        self.wait("Home Assistant has started", log_in, timeout=600)  # on a busy machine
+        self.wait("Home Assistant has started", self._log_in, timeout=600)  # on a busy machine
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Return the entities of the agents by id."""
         connection = http.client.HTTPConnection("127.0.0.1", self.web, timeout=20)
         with closing(connection):
             connection.request("GET", "/api/states", headers={"Authorization": f"Bearer {self.token}"})
-            answer = json.loads(connection.getresponse().read())
+            response = connection.getresponse()
+            if response.status == HTTPStatus.UNAUTHORIZED:  # a token is valid for half an hour
+                self._log_in()
+                return self.states()
+            answer = json.loads(response.read())
         return {one["entity_id"]: one for one in answer if "hive_7" in one["entity_id"]}
 
     def state(self) -> dict[str, Any]:
@@ -268,6 +260,18 @@ class Bench:
         found = {name: one["state"] for name, one in self.states().items() if f"hive_7_{camera}_" in name}
         connected = found.pop(f"binary_sensor.hive_7_{camera}_connected")
         return connected == "off" and set(found.values()) == {"unavailable"}
+
+    def _log_in(self) -> bool:
+        client_id = f"http://127.0.0.1:{self.web}/"
+        flow = self._post("/auth/login_flow", {
+            "client_id": client_id, "handler": ["homeassistant", None], "redirect_uri": client_id,
+        })  # fmt: skip
+        done = self._post(f"/auth/login_flow/{flow['flow_id']}", {
+            "client_id": client_id, "username": _USER, "password": _PASSWORD,
+        })  # fmt: skip
+        form = {"client_id": client_id, "grant_type": "authorization_code", "code": done["result"]}
+        self.token = self._post("/auth/token", urllib.parse.urlencode(form))["access_token"]
+        return True
 
     def _post(self, path: str, body: object) -> Any:  # noqa: ANN401 - JSON
         connection = http.client.HTTPConnection("127.0.0.1", self.web, timeout=20)
@@ -421,7 +425,11 @@ def run(bench: Bench, *, outage_s: float, settle_s: float) -> None:
     print(f"      {waiting} results waited then; in went from {before} to {after} in the outage", flush=True)
     if not (waiting > 0 and after > before):
         bench.failures.append("the outage had no backlog, or nothing was counted in it")
-    bench.wait("right when the backlog is sent", lambda: bench.state()["outbox"]["waiting"] < 20 and bench.right())
+    bench.wait(
+        "right when the backlog is sent",
+        lambda: bench.state()["outbox"]["waiting"] < 20 and bench.right(),
+        timeout=_STEP_S + waiting / 20,  # the agent sends 50 of them a second
+    )
     print(f"      waiting {settle_s:.0f} s for statistics", flush=True)
     time.sleep(settle_s)
     judge_statistics(bench)
