@@ -12,11 +12,10 @@ from beeagent_models.training.command import training_report
 from rich.console import Console
 from rich.table import Table
 
-from beeagent_export.adaptation import Adaptation, AdaptationOptions, Comparison
+from beeagent_export.adaptation import FEW_BOXES, Adaptation, AdaptationOptions, Comparison
 from beeagent_export.bundle import as_json, atomic_files, refuse_unwritable
 from beeagent_export.terminal import export_progress, hidden_native_output
 
-_FEW_BOXES = 50
 _TABLE_WIDTH = 100
 
 
@@ -34,15 +33,14 @@ def run_adapt(options: AdaptationOptions, *, verbose: bool) -> None:
     report_path = options.out.with_name(f"{options.out.name}.report.json") if options.out.name else options.out
     refuse_unwritable(report_path, what="report")
     adaptation = Adaptation(options)
-    split = adaptation.split
-    Console(stderr=True).print(_describe_split(split), highlight=False, soft_wrap=True)
+    Console(stderr=True).print(_describe_split(adaptation.split), highlight=False, soft_wrap=True)
     with training_report(adaptation.run) as report:
         checkpoint = adaptation.train(report)
     with export_progress() as progress, contextlib.nullcontext() if verbose else hidden_native_output():
         comparisons = adaptation.compare(checkpoint, progress)
-    with atomic_files({report_path: _report(adaptation, options, comparisons)}):
+    with atomic_files({report_path: _report(adaptation, comparisons)}):
         released = adaptation.release(comparisons)
-    Console(width=None if sys.stdout.isatty() else _TABLE_WIDTH).print(_table(split, comparisons))
+    Console(width=None if sys.stdout.isatty() else _TABLE_WIDTH).print(_table(adaptation, comparisons))
     for comparison in comparisons:
         if not comparison.adapted.point.floors_kept:
             typer.echo(f"the threshold of {comparison.out}: {comparison.adapted.point.chosen_by}")
@@ -65,11 +63,10 @@ def _describe_split(split: Split) -> str:
     return f"{counts}, from {split.series} series that are not trained on"
 
 
-def _table(split: Split, comparisons: Sequence[Comparison]) -> Table:
-    images = split.held_back.images
-    boxes = sum(len(image.boxes) for image in images)
-    few = "; too few boxes for a reliable comparison" if boxes < _FEW_BOXES else ""
-    table = Table(title=f"int8, on {len(images)} held-back images with {boxes} boxes{few}", title_justify="left")
+def _table(adaptation: Adaptation, comparisons: Sequence[Comparison]) -> Table:
+    images, boxes = len(adaptation.split.held_back.images), adaptation.held_back_boxes
+    few = "; too few boxes for a reliable comparison" if boxes < FEW_BOXES else ""
+    table = Table(title=f"int8, on {images} held-back images with {boxes} boxes{few}", title_justify="left")
     for column in ("model", "AP50", "precision", "recall", "false alarms", "per image without a box", "threshold"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for comparison in comparisons:
@@ -87,7 +84,7 @@ def _cells(evaluation: Evaluation) -> tuple[str, ...]:
     return ap50, precision, recall, str(point.false_positives), "" if alarms is None else f"{alarms:.2f}", threshold
 
 
-def _report(adaptation: Adaptation, options: AdaptationOptions, comparisons: Sequence[Comparison]) -> str:
+def _report(adaptation: Adaptation, comparisons: Sequence[Comparison]) -> str:
     split = adaptation.split
     return as_json(
         {
@@ -96,7 +93,7 @@ def _report(adaptation: Adaptation, options: AdaptationOptions, comparisons: Seq
             "train": [image.path.name for image in split.train.images],
             "held_back": [image.path.name for image in split.held_back.images],
             "series_held_back": split.series,
-            "precision_floor": options.precision_floor,
+            "precision_floor": adaptation.choice.precision_floor,
             "models": [comparison.to_json() for comparison in comparisons],
         }
     )

@@ -29,6 +29,10 @@ from beeagent_export.variant import Variant
 RELEASED_CHECKPOINT = "checkpoint.float16.npz"
 """File in the folder of the default model in the repository; not part of the installed package."""
 
+FEW_BOXES = 50
+"""Number of held-back boxes below which a precision cannot be measured, and a difference may be chance."""
+
+_PRECISION_FLOOR = 0.9
 # Side of the training images as a share of the input's. A step costs the square of it; objects keep their size.
 _IMAGE_SHARE = 0.8
 _IMAGE_MULTIPLE = 32
@@ -53,7 +57,8 @@ class AdaptationOptions:
         held_back: share of the user's images that are held back for the evaluation, 0 to 1.
         series: regular expression for the series in an image's name; see `hold_back`.
         input_sizes: width and height of further model inputs to export, besides the base's own.
-        precision_floor: minimum precision of the chosen threshold, which is the one with the best recall, 0 to 1.
+        precision_floor: minimum precision of the chosen threshold, which is the one with the best recall, 0 to 1. None
+            for 0.9, or for the best F1 if fewer than `FEW_BOXES` boxes are held back.
         minutes: maximum training time.
         steps: number of training steps, instead of minutes.
         seed: random seed of the split and of the training.
@@ -71,7 +76,7 @@ class AdaptationOptions:
     held_back: float = 0.25
     series: str | None = None
     input_sizes: tuple[tuple[int, int], ...] = ()
-    precision_floor: float = 0.95
+    precision_floor: float | None = None
     minutes: float = 30.0
     steps: int | None = None
     seed: int = 0
@@ -143,6 +148,14 @@ class Adaptation:
         fraction, pattern = options.held_back, options.series
         self.split = hold_back(merge_datasets(own), fraction=fraction, seed=options.seed, pattern=pattern)
         """The user's images, split into training and held-back images."""
+        self.held_back_boxes = sum(len(image.boxes) for image in self.split.held_back.images)
+        """Number of boxes in the held-back images."""
+        # With few boxes, one false alarm decides whether the floor is kept; the best F1 depends less on chance.
+        default = None if self.held_back_boxes < FEW_BOXES else _PRECISION_FLOOR
+        self.choice = ThresholdChoice(
+            precision_floor=default if options.precision_floor is None else options.precision_floor
+        )
+        """Rule for the threshold."""
         self.base = options.base or released_checkpoint()
         """Initial checkpoint."""
         self._also = tuple(part for text in options.also for part in read_training_sets(text))
@@ -239,7 +252,6 @@ class Adaptation:
         return variant.measured.evaluation, variant
 
     def _export_options(self, source: Path, size: tuple[int, int], kind: str) -> ExportOptions:
-        options = self._options
         folder = self.run / "compared" / f"{kind}-{size[0]}x{size[1]}"
         return ExportOptions(
             source=source,
@@ -253,7 +265,7 @@ class Adaptation:
             validate=(self.split.held_back,),
             # The comparison is between int8 models, so it includes the loss by quantization.
             max_drop=100.0,
-            choice=ThresholdChoice(precision_floor=options.precision_floor),
+            choice=self.choice,
             input_size=size,
             force=True,
         )

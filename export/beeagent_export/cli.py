@@ -188,8 +188,14 @@ def adapt(
     held_back: Annotated[float, Option(metavar="RATIO", help="Share of your images held back to evaluate.")] = 0.25,
     series: Series = None,
     precision_floor: Annotated[
-        float, Option(min=0, max=1, help="Choose the threshold with the best recall at this precision or more.")
-    ] = 0.95,
+        float | None,
+        Option(
+            min=0,
+            max=1,
+            help="Choose the threshold with the best recall at this precision or more. Default: 0.9, or the best F1 if "
+            "fewer than 50 boxes are held back.",
+        ),
+    ] = None,
     run: Annotated[Path | None, Option(help="Folder of the run, resumed if it exists. Default: OUT.run.")] = None,
     seed: Annotated[int, Option(min=0, help="Random seed of the split and of the training.")] = 0,
     workers: Annotated[int, Option(min=1, max=64, help="Number of processes that make training images.")] = 1,

@@ -19,7 +19,7 @@ pytest.importorskip("tensorflow")
 from beeagent.detection import Detections, Detector, DetectorOptions, ModelBundle
 from beeagent.errors import InputError
 from beeagent_export import adapt_command, adaptation
-from beeagent_export.adaptation import AdaptationOptions, Comparison
+from beeagent_export.adaptation import Adaptation, AdaptationOptions, Comparison
 from beeagent_models.datasets.dataset import Dataset, LabelledImage
 from beeagent_models.efficientdet.checkpoint import read_archive
 from beeagent_models.evaluation.measurement import Evaluation, measure
@@ -130,6 +130,25 @@ def test_adaptation_is_resumed_after_a_kill_and_released_where_better(tmp_path: 
     code, _, errors = finish(*command)
     assert code == 2
     assert f"the bundle {out} exists" in errors
+
+
+@pytest.mark.parametrize(("given", "few", "floor"), [(None, 36, 0.9), (None, 37, None), (0.95, 37, 0.95)])
+def test_few_held_back_boxes_get_the_threshold_of_the_best_f1(  # noqa: PLR0913, PLR0917 - fixtures
+    tmp_path: Path,
+    data: Path,
+    base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: float | None,
+    few: int,
+    floor: float | None,
+) -> None:
+    monkeypatch.setattr(adaptation, "FEW_BOXES", few)
+    options = AdaptationOptions(
+        data=(str(data),), base=base, out=tmp_path / "mine", held_back=0.67, precision_floor=given
+    )
+    one = Adaptation(options)
+    assert one.held_back_boxes == 36
+    assert one.choice.precision_floor == floor
 
 
 @pytest.mark.timeout(2 * DEADLINE)

@@ -50,10 +50,12 @@ class _Model(DetectorPool):
         super().__init__(_bundle(), DetectorOptions(threads=1), size=places)
         self._before = before
 
-    def infer(self, place: int, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
+    def infer(
+        self, place: int, prepared: PreparedFrame, *, on_inference: Callable[[], object] | None = None
+    ) -> tuple[RawOutputs, ...]:
         detector = self._detector(place)  # as a stuck one does: it returns from its own
         self._before(place)
-        return detector.infer(prepared)
+        return detector.infer(prepared, on_inference=on_inference)
 
 
 def _pipeline(
@@ -216,6 +218,58 @@ def test_stuck_inference_loses_only_its_frame(places: int, block: threading.Even
     assert pipeline.lost == 1
     assert pipeline.problems == ["an inference has taken more than 1 s; its thread is replaced", None]  # type: ignore[attr-defined]
     assert pipeline.join(_DEADLINE)
+
+
+class _Clock:
+    """Stands in for the module `time`: its monotonic time stands still until it is set."""
+
+    perf_counter_ns = staticmethod(time.perf_counter_ns)
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._read = threading.Condition()
+        self._reads = 0
+
+    def monotonic(self) -> float:
+        with self._read:
+            self._reads += 1
+            self._read.notify_all()
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Advance, and wait until another thread has read the time a few times."""
+        self.now += seconds
+        with self._read:
+            wanted = self._reads + 5
+            assert self._read.wait_for(lambda: self._reads >= wanted, _DEADLINE)
+
+
+def test_each_inference_of_a_frame_has_the_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow machine, the five inferences of 2x2 tiles took longer than one may, and no frame was ever processed."""
+    clock = _Clock()
+    monkeypatch.setattr("beeagent.runtime.pipeline.time", clock)
+    began: list[float] = []
+
+    class Slow(DetectorPool):
+        def infer(
+            self, worker: int, prepared: PreparedFrame, *, on_inference: Callable[[], object] | None = None
+        ) -> tuple[RawOutputs, ...]:
+            def begin() -> None:
+                assert on_inference is not None
+                on_inference()
+                began.append(clock.now)
+                clock.advance(0.6)
+
+            return super().infer(worker, prepared, on_inference=begin)
+
+    frames: FrameQueue[Frame] = FrameQueue(drop_oldest=False)
+    model = Slow(_bundle(), DetectorOptions(threads=1, tiling=Tiling(2, 2)), size=1)
+    pipeline = _pipeline(model, frames, inference_timeout=1)
+    pipeline.start()
+    _feed(frames, 2)
+    assert [result.frame.index for result in pipeline] == [0, 1]
+    assert len(began) == 10
+    assert pipeline.lost == 0
 
 
 def test_abandoned_loading_thread_keeps_its_own_interpreter(block: threading.Event) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -290,10 +290,19 @@ class Detector:
             tensors.append((padded if image.table is None else cv2.LUT(padded, image.table))[np.newaxis])
         return PreparedFrame(tuple(tensors), layout)
 
-    def infer(self, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
-        """Run the model on each region, one after the other."""
+    def infer(
+        self, prepared: PreparedFrame, *, on_inference: Callable[[], object] | None = None
+    ) -> tuple[RawOutputs, ...]:
+        """Run the model on each region, one after the other.
+
+        Args:
+            prepared: result of `prepare`.
+            on_inference: called before each inference.
+        """
         results: list[RawOutputs] = []
         for tensor in prepared.tensors:
+            if on_inference is not None:
+                on_inference()
             self.feed(tensor)
             self._interpreter.invoke()
             boxes = self._output(self._outputs.boxes).reshape(-1, 4)

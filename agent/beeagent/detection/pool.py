@@ -1,7 +1,7 @@
 """The detector pool: one detector per worker thread, since an interpreter is not thread-safe."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
@@ -177,14 +177,17 @@ class DetectorPool:
         chosen = self._first.prepare(prepared.pixels, regions=plan.regions)
         return replace(chosen, layout=replace(chosen.layout, at=plan.at, shift=plan.shift))
 
-    def infer(self, worker: int, prepared: PreparedFrame) -> tuple[RawOutputs, ...]:
+    def infer(
+        self, worker: int, prepared: PreparedFrame, *, on_inference: Callable[[], object] | None = None
+    ) -> tuple[RawOutputs, ...]:
         """Run the model on a frame, as `Detector.infer`.
 
         Args:
             worker: 0 to `size` - 1; each by one thread at a time.
             prepared: result of `choose_regions`.
+            on_inference: called before each inference.
         """
-        return self._detector(worker).infer(prepared)
+        return self._detector(worker).infer(prepared, on_inference=on_inference)
 
     def decode(self, raw: Sequence[RawOutputs], layout: FrameLayout, *, masks: Masks = NO_MASKS) -> DecodedFrame:
         """Decode the outputs, as `Detector.decode`. By one thread at a time, in the order of the frames.

@@ -63,9 +63,12 @@ class _Worker:
         self.index = index
         self.number: int | None = None  # number of the frame in the model; None while the worker waits
         self.model: DetectorPool | None = None
-        self.since = since
+        self.since = since  # when the inference began; a frame with tiles or regions has several
         self.stuck = False
         self.thread: threading.Thread | None = None
+
+    def begin_inference(self) -> None:
+        self.since = time.monotonic()
 
 
 class Pipeline:
@@ -148,7 +151,7 @@ class Pipeline:
 
     @property
     def busy_s(self) -> float:
-        """Maximum time in seconds spent so far on a frame, in the model or by the consumer."""
+        """Maximum time in seconds spent so far on an inference, or by the consumer on a frame."""
         with self._lock:
             starts = [worker.since for worker in self._workers if worker.number is not None or worker.thread is None]
         if (consumed_since := self._consumed_since) is not None:
@@ -281,7 +284,7 @@ class Pipeline:
             worker.number, worker.model, worker.since = number, item.model, time.monotonic()
         prepared = item.model.choose_regions(item.input)
         started = time.perf_counter_ns()
-        raw = item.model.infer(worker.index, prepared)
+        raw = item.model.infer(worker.index, prepared, on_inference=worker.begin_inference)
         inference_ms = (time.perf_counter_ns() - started) / 1e6
         with self._lock:
             if worker.stuck:

@@ -265,7 +265,7 @@ class StatusReporter:
         health: state of the agent.
         problems: problems, updated by the checks.
         checks: functions that return the current problem of a component or None, by component.
-        busy_s: returns the maximum time in seconds spent so far on a frame.
+        busy_s: returns the maximum time in seconds spent so far on an inference or a frame.
         report: publishes a status message.
         notifier: notifier for systemd.
         stopping: event that ends the thread.
