@@ -62,7 +62,7 @@ def test_names_are_pinned() -> None:
         (Detector.detect, "(self, image, *, channels='bgr')"),
         (Detector.detect_stream, "(self, frames, *, max_inference_rate=None)"),
         (Detector.prepare, "(self, pixels, *, channels='bgr', regions=None)"),
-        (Detector.infer, "(self, prepared)"),
+        (Detector.infer, "(self, prepared, *, on_inference=None)"),
         (Detector.decode, "(self, raw, layout)"),
         (Detector.decode_regions, "(self, raw, layout, *, threshold=None)"),
         (Detection, "(label, confidence, box)"),

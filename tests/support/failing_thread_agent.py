@@ -4,13 +4,13 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Coroutine
 from pathlib import Path
 
 from beeagent.cli.app import main
+from beeagent.mqtt.embedded import EmbeddedBroker
 
 _run = threading.Thread.run
-_run_loop = asyncio.run
+_serve = EmbeddedBroker._serve
 
 
 def _await_trigger() -> None:
@@ -25,19 +25,16 @@ def _run_or_fail(self: threading.Thread) -> None:
     _run(self)
 
 
-def _run_loop_and_fail(served: Coroutine[object, object, None]) -> None:
-    async def fail() -> None:
-        serving = asyncio.create_task(served)
-        await asyncio.to_thread(_await_trigger)
-        serving.cancel()
-        raise RuntimeError("made to fail")
-
-    _run_loop(fail())
+async def _serve_and_fail(self: EmbeddedBroker) -> None:
+    serving = asyncio.create_task(_serve(self))
+    await asyncio.to_thread(_await_trigger)
+    serving.cancel()
+    raise RuntimeError("made to fail")
 
 
 if __name__ == "__main__":
     if os.environ["FAILING"] == "embedded-broker":  # it has to serve first
-        asyncio.run = _run_loop_and_fail
+        EmbeddedBroker._serve = _serve_and_fail  # type: ignore[method-assign] # that is the point
     else:
         threading.Thread.run = _run_or_fail  # type: ignore[method-assign] # that is the point
     main()

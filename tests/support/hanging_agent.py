@@ -3,6 +3,7 @@
 import itertools
 import os
 import threading
+from collections.abc import Callable
 
 from beeagent.cli.app import main
 from beeagent.detection import Detector, PreparedFrame, RawOutputs
@@ -11,13 +12,15 @@ _numbers = itertools.count(1)
 _infer = Detector.infer
 
 
-def _hang(self: Detector, prepared: PreparedFrame) -> RawOutputs:
+def _hang(
+    self: Detector, prepared: PreparedFrame, *, on_inference: Callable[[], object] | None = None
+) -> tuple[RawOutputs, ...]:
     number = next(_numbers)
     if number > 5 and "FAIL_BESIDE" in os.environ:
         raise RuntimeError("the model failed")
     if number >= 5:
         threading.Event().wait()
-    return _infer(self, prepared)
+    return _infer(self, prepared, on_inference=on_inference)
 
 
 if __name__ == "__main__":

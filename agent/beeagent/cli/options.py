@@ -63,7 +63,7 @@ def _kind(annotation: Any) -> Any:  # noqa: ANN401 - any type of a setting
 
 def _metavar(setting: Setting) -> str | None:
     choices = get_args(setting.field.annotation) if get_origin(setting.field.annotation) is Literal else ()
-    return setting.option.metavar or "|".join(choices) or None
+    return setting.option.metavar or "|".join(map(str, choices)) or None
 
 
 def _help(setting: Setting) -> str:

@@ -130,11 +130,11 @@ def _problems(device: str, status: StatusMessage, *, age: float | None, quiet: b
 def _differences(status: StatusMessage, *, agents: Counter[str], models: Counter[str]) -> Iterator[str]:
     usual_agent = agents.most_common(1)[0][0]
     if agents[status.agent] < agents[usual_agent]:
-        yield f"most have version {usual_agent}"
+        yield f"version differs from most ({usual_agent})"
     if status.model is not None:
         usual_model = models.most_common(1)[0][0]
         if models[status.model] < models[usual_model]:
-            yield f"most have model {usual_model}"
+            yield f"model differs from most ({usual_model})"
 
 
 def _age(at: str | None, now: datetime) -> float | None:

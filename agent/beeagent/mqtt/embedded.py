@@ -79,14 +79,17 @@ class EmbeddedBroker:
         # amqtt logs a few lines for every connection, and a warning for a client that disappears.
         logging.getLogger("amqtt").setLevel(logging.CRITICAL)
         logging.getLogger("transitions").setLevel(logging.CRITICAL)
+        # Not asyncio.run: before it raises a failure, it waits for amqtt's connections, which may not end.
+        loop = asyncio.new_event_loop()
         try:
-            asyncio.run(self._serve())
+            loop.run_until_complete(self._serve())
         except Exception as error:
             if self._started.is_set():
                 raise
             self._failure = error  # raised by `start` on another thread
         finally:
             self._started.set()
+            loop.close()
 
     async def _serve(self) -> None:
         from amqtt.broker import Broker  # noqa: PLC0415 - an extra

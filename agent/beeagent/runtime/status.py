@@ -254,8 +254,8 @@ class StatusReporter:
     """A thread that checks the other parts of the agent twice a second, and reports the status.
 
     It polls the problems of parts that do not report them, notifies systemd, and starts a requested reload. It
-    publishes the status when its reasons change, when the camera falls asleep or wakes, and every 30 seconds. After
-    each check it calls `also`.
+    publishes the status when its reasons change, after the first frames, when the camera falls asleep or wakes, and
+    every 30 seconds. After each check it calls `also`.
 
     The agent is ready when it has processed a frame, or its camera sleeps or is lost: until then the settings may be
     invalid. The watchdog is notified unless a frame has taken more than half of its time. A model that hangs once is
@@ -295,7 +295,7 @@ class StatusReporter:
         self._stopping = stopping
         self._reload = reload
         self._also = also
-        self._reported: tuple[tuple[str, ...], Asleep | None] | None = None
+        self._reported: tuple[tuple[str, ...], Asleep | None, bool] | None = None
         self._report_due = 0.0
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
 
@@ -329,8 +329,9 @@ class StatusReporter:
         now = self._health.snapshot()
         if now.camera.frames_read or "camera" in now.problems or now.asleep is not None:
             self._notifier.ready()
-        if (now.reasons, now.asleep) != self._reported or time.monotonic() >= self._report_due:
-            self._reported = now.reasons, now.asleep
+        current = now.reasons, now.asleep, now.camera.frames_read > 1  # from the second frame on, there is a rate
+        if current != self._reported or time.monotonic() >= self._report_due:
+            self._reported = current
             self._report_due = time.monotonic() + _STATUS_INTERVAL_S
             self._report(self._health.status())
             self._notifier.status(f"{now.state}: {'; '.join([*now.reasons, *_activity(now)])}")

@@ -59,8 +59,9 @@ def run_archive(  # noqa: PLR0913
     problems = sorted([*archive.problems(), *crashed])
     for problem in problems:
         write(problem)
+    found = len(archive.videos)
     write_summary(
-        f"{out}: {len(archive.videos)} videos, {len(archive.videos) - len(pending)} of them already done, "
+        f"{out}: {found} video{'' if found == 1 else 's'}, {found - len(pending)} of them already done, "
         f"{len(problems)} with a problem"
     )
     return not problems
