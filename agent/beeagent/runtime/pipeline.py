@@ -57,7 +57,7 @@ class _Inferred:
 
 
 class _Worker:
-    """The state of one inference thread; guarded by the pipeline's lock."""
+    """The state of one inference thread; guarded by the pipeline's lock, but for `begin_inference`."""
 
     def __init__(self, index: int, *, since: float = 0.0) -> None:
         self.index = index

@@ -258,8 +258,9 @@ class StatusReporter:
     every 30 seconds. After each check it calls `also`.
 
     The agent is ready when it has processed a frame, or its camera sleeps or is lost: until then the settings may be
-    invalid. The watchdog is notified unless a frame has taken more than half of its time. A model that hangs once is
-    replaced before that; if it hangs repeatedly, or a result cannot be handled, the watchdog restarts the agent.
+    invalid. The watchdog is notified unless an inference or a frame has taken more than half of its time. A model that
+    hangs once is replaced before that; if it hangs repeatedly, or a result cannot be handled, the watchdog restarts
+    the agent.
 
     Args:
         health: state of the agent.
